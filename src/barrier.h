@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * barrier.h - the core's vocabulary of ordered accesses and fences.
+ *
+ * Inside only. The words are short because each use carries a label and names its
+ * partner; the head of kthread_worker.c lists the pairs.
+ */
+#ifndef KTHREAD_BARRIER_H
+#define KTHREAD_BARRIER_H
+
+#include <stdatomic.h>
+
+#define load_relaxed(p) atomic_load_explicit(p, memory_order_relaxed)
+#define load_acquire(p) atomic_load_explicit(p, memory_order_acquire)
+#define store_relaxed(p, v) atomic_store_explicit(p, v, memory_order_relaxed)
+#define store_release(p, v) atomic_store_explicit(p, v, memory_order_release)
+#define exchange_acquire(p, v) atomic_exchange_explicit(p, v, memory_order_acquire)
+#define exchange_acq_rel(p, v) atomic_exchange_explicit(p, v, memory_order_acq_rel)
+#define fetch_add_relaxed(p, v) atomic_fetch_add_explicit(p, v, memory_order_relaxed)
+#define fetch_sub_relaxed(p, v) atomic_fetch_sub_explicit(p, v, memory_order_relaxed)
+#define fetch_add_acq_rel(p, v) atomic_fetch_add_explicit(p, v, memory_order_acq_rel)
+#define fetch_or_acq_rel(p, v) atomic_fetch_or_explicit(p, v, memory_order_acq_rel)
+#define fetch_and_acq_rel(p, v) atomic_fetch_and_explicit(p, v, memory_order_acq_rel)
+#define cas_acq_rel(p, expected, v)                                                       \
+	atomic_compare_exchange_weak_explicit(p, expected, v, memory_order_acq_rel,       \
+					      memory_order_relaxed)
+#define cas_release(p, expected, v)                                                       \
+	atomic_compare_exchange_weak_explicit(p, expected, v, memory_order_release,       \
+					      memory_order_relaxed)
+
+#if defined(__SANITIZE_THREAD__)
+#define KTHREAD_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define KTHREAD_TSAN 1
+#endif
+#endif
+
+#ifdef KTHREAD_TSAN
+/*
+ * ThreadSanitizer does not model a bare fence. The release and acquire fences hand
+ * over what came before through the object that the pair passes its message in, so
+ * here each tells the sanitizer that. The full fences of the pairs order atomics
+ * against each other only and need no annotation.
+ */
+void __tsan_acquire(void *object);
+void __tsan_release(void *object);
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wtsan"
+#endif
+#define fence_acquire(object)                                                             \
+	do {                                                                              \
+		atomic_thread_fence(memory_order_acquire);                                \
+		__tsan_acquire((void *)(object));                                         \
+	} while (0)
+#define fence_release(object)                                                             \
+	do {                                                                              \
+		__tsan_release((void *)(object));                                         \
+		atomic_thread_fence(memory_order_release);                                \
+	} while (0)
+#else
+#define fence_acquire(object) atomic_thread_fence(memory_order_acquire)
+#define fence_release(object) atomic_thread_fence(memory_order_release)
+#endif
+
+#define fence_full() atomic_thread_fence(memory_order_seq_cst)
+
+/*
+ * A full fence that directly follows an atomic read-modify-write. On x86 that
+ * instruction is a full barrier already, and only the compiler has to be held.
+ */
+#if (defined(__x86_64__) || defined(__i386__)) && !defined(KTHREAD_TSAN)
+#define fence_full_after_rmw() atomic_signal_fence(memory_order_seq_cst)
+#else
+#define fence_full_after_rmw() fence_full()
+#endif
+
+/* Tell the processor that this is a polling loop. */
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__) || defined(__arm__)
+	__asm__ __volatile__("yield" ::: "memory");
+#else
+	atomic_signal_fence(memory_order_seq_cst);
+#endif
+}
+
+#endif /* KTHREAD_BARRIER_H */

@@ -1,0 +1,659 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * kthread.c - one thread: run, stop, sleep, freeze, attributes. See kthread.h.
+ *
+ * The pairs
+ *
+ *	request/act	every request sets a bit in flags and then changes the word that
+ *			the thread may sleep on: wake (kthread_sleep), flags itself
+ *			(try_to_freeze), or what poke changes (a served worker). The thread
+ *			names the old value of that word to park_wait after it has looked
+ *			at flags. Weaker, and a stop could come between the look and the
+ *			sleep, which would then last for ever.
+ *	rest		what the thread did before it rests is seen by who froze it: rests_for
+ *			is stored with release and read with acquire.
+ *	start		started is stored with release when tid and result are written, and
+ *			read with acquire by the creator.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include "kthread_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
+
+#include "barrier.h"
+#include "park.h"
+
+enum kthread_flags {
+	STOP = 1u << 0,		/* kthread_stop was called */
+	ASKED = 1u << 1,	/* kthread_should_stop is to say true all the same */
+	FREEZE = 1u << 2,	/* a freeze is asked for */
+	ENDED = 1u << 3,	/* its function has returned */
+	REQUEST = 1u << 8,	/* from here up: counts the requests, so that each changes the word */
+};
+
+enum wake_state {
+	WAKE_NONE,	/* nobody sleeps, nobody woke */
+	WAKE_ASLEEP,	/* in kthread_sleep */
+	WAKE_TOKEN,	/* woken; the next sleep ends at once */
+};
+
+static _Thread_local struct kthread *current_kthread;
+
+/* How many forks lie between the first process and this one. */
+static _Atomic(uint32_t) fork_generation;
+
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void after_fork_child(void)
+{
+	park_after_fork_child();
+	fetch_add_relaxed(&fork_generation, 1);
+}
+
+static void watch_fork(void)
+{
+	pthread_atfork(NULL, NULL, after_fork_child);
+}
+
+bool kthread_orphaned(const struct kthread *k)
+{
+	return k->generation != load_relaxed(&fork_generation);
+}
+
+/* ---- warnings ---- */
+
+static void warn_to_stderr(const char *message)
+{
+	fprintf(stderr, "kthread: %s\n", message);
+}
+
+static _Atomic(kthread_warn_func_t) warn_hook = warn_to_stderr;
+static _Atomic(unsigned long) warnings;
+
+kthread_warn_func_t kthread_set_warn_hook(kthread_warn_func_t hook)
+{
+	return exchange_acq_rel(&warn_hook, hook ? hook : warn_to_stderr);
+}
+
+unsigned long kthread_warnings(void)
+{
+	return load_relaxed(&warnings);
+}
+
+void kthread_warn(const char *format, ...)
+{
+	char message[256];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(message, sizeof(message), format, args);
+	va_end(args);
+	fetch_add_relaxed(&warnings, 1);
+	load_acquire(&warn_hook)(message);
+}
+
+/* ---- what a thread is ---- */
+
+void kthread_mutex_init(pthread_mutex_t *mutex)
+{
+	pthread_mutexattr_t attr;
+
+	if (pthread_mutexattr_init(&attr) == 0) {
+		pthread_mutexattr_setprotocol(&attr, PTHREAD_PRIO_INHERIT);
+		if (pthread_mutex_init(mutex, &attr) == 0) {
+			pthread_mutexattr_destroy(&attr);
+			return;
+		}
+		pthread_mutexattr_destroy(&attr);
+	}
+	pthread_mutex_init(mutex, NULL);
+}
+
+static pid_t system_thread_id(void)
+{
+#ifdef __linux__
+	return (pid_t)syscall(SYS_gettid);
+#else
+	return getpid();
+#endif
+}
+
+struct kthread *kthread_current(void)
+{
+	return current_kthread;
+}
+
+const char *kthread_name(const struct kthread *k)
+{
+	return k->name;
+}
+
+pid_t kthread_tid(const struct kthread *k)
+{
+	return k->tid;
+}
+
+static void init_kthread(struct kthread *k)
+{
+	pthread_once(&fork_once, watch_fork);
+	memset(k, 0, sizeof(*k));
+	kthread_mutex_init(&k->lock);
+	k->generation = load_relaxed(&fork_generation);
+}
+
+void kthread_adopt(struct kthread *k, char *name)
+{
+	init_kthread(k);
+	k->adopted = true;
+	k->name = name;
+	k->thread = pthread_self();
+	k->tid = system_thread_id();
+	current_kthread = k;
+}
+
+void kthread_disown(struct kthread *k)
+{
+	current_kthread = NULL;
+	if (!kthread_orphaned(k))
+		pthread_mutex_destroy(&k->lock);
+}
+
+/* ---- attributes ---- */
+
+/* The system keeps 15 bytes of a name; cut in front of a character, not in it. */
+static void set_system_name(const char *name)
+{
+	char shown[16];
+	size_t n = strnlen(name, sizeof(shown));
+
+	if (n == sizeof(shown)) {
+		n--;
+		while (n > 0 && ((unsigned char)name[n] & 0xc0) == 0x80)
+			n--;
+	}
+	memcpy(shown, name, n);
+	shown[n] = '\0';
+#ifdef __APPLE__
+	pthread_setname_np(shown);
+#else
+	pthread_setname_np(pthread_self(), shown);
+#endif
+}
+
+#ifdef __linux__
+
+static int parse_cpu(const char **at)
+{
+	unsigned long cpu;
+	char *end;
+
+	if (**at < '0' || **at > '9')
+		return -EINVAL;
+	errno = 0;
+	cpu = strtoul(*at, &end, 10);
+	if (errno || cpu >= CPU_SETSIZE)
+		return -EINVAL;
+	*at = end;
+	return (int)cpu;
+}
+
+/* "0-3,6": a CPU list as the kernel writes it. */
+static int parse_cpus(const char *at, cpu_set_t *set)
+{
+	CPU_ZERO(set);
+	for (;;) {
+		int first = parse_cpu(&at), last = first;
+
+		if (first < 0)
+			return first;
+		if (*at == '-') {
+			at++;
+			last = parse_cpu(&at);
+			if (last < first)
+				return -EINVAL;
+		}
+		for (int cpu = first; cpu <= last; cpu++)
+			CPU_SET(cpu, set);
+		if (*at == '\0')
+			return 0;
+		if (*at++ != ',')
+			return -EINVAL;
+	}
+}
+
+static int set_cpus(const char *cpus)
+{
+	cpu_set_t set;
+
+	if (parse_cpus(cpus, &set) < 0)
+		return -EINVAL;
+	return sched_setaffinity(0, sizeof(set), &set) < 0 ? -errno : 0;
+}
+
+static int join_cgroup(const char *directory, pid_t tid)
+{
+	static const char *const files[] = { "cgroup.threads", "tasks" };
+	char path[PATH_MAX], text[24];
+	int fd = -1, result, length;
+
+	for (int i = 0; i < 2 && fd < 0; i++) {
+		if (snprintf(path, sizeof(path), "%s/%s", directory, files[i]) >=
+		    (int)sizeof(path))
+			return -ENAMETOOLONG;
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		if (fd < 0 && errno != ENOENT)
+			return -errno;
+	}
+	if (fd < 0)
+		return -ENOENT;
+	length = snprintf(text, sizeof(text), "%d", (int)tid);
+	result = write(fd, text, (size_t)length) == length ? 0 : -errno;
+	close(fd);
+	return result;
+}
+
+static int set_nice(int nice, pid_t tid)
+{
+	if (nice < -20 || nice > 19)
+		return -EINVAL;
+	return setpriority(PRIO_PROCESS, (id_t)tid, nice) < 0 ? -errno : 0;
+}
+
+#else
+
+static int set_cpus(const char *cpus)
+{
+	(void)cpus;
+	return -ENOTSUP;
+}
+
+static int join_cgroup(const char *directory, pid_t tid)
+{
+	(void)directory, (void)tid;
+	return -ENOTSUP;
+}
+
+static int set_nice(int nice, pid_t tid)
+{
+	(void)nice, (void)tid;
+	return -ENOTSUP;
+}
+
+#endif
+
+static int set_attributes(const struct kthread_attr *attr, pid_t tid)
+{
+	int result = 0;
+
+	if (attr->cgroup)
+		result = join_cgroup(attr->cgroup, tid);
+	if (!result && attr->cpus)
+		result = set_cpus(attr->cpus);
+	if (!result && attr->nice != KTHREAD_INHERIT)
+		result = set_nice(attr->nice, tid);
+	if (!result && attr->policy != KTHREAD_INHERIT) {
+		struct sched_param param = { .sched_priority = attr->priority };
+
+		result = -pthread_setschedparam(pthread_self(), attr->policy, &param);
+	}
+	return result;
+}
+
+/* ---- run and stop ---- */
+
+/* Set and clear flags, and count it. Returns what they were. */
+static uint32_t request(struct kthread *k, uint32_t set, uint32_t clear)
+{
+	uint32_t old = load_relaxed(&k->flags);
+
+	while (!cas_acq_rel(&k->flags, &old, ((old | set) & ~clear) + REQUEST)) /* request */
+		;
+	return old;
+}
+
+/* Something has changed that those in kthread_freeze wait for. */
+static void tell_freezers(struct kthread *k)
+{
+	fetch_add_acq_rel(&k->rest_event, 1);
+	park_wake_all(&k->rest_event);
+}
+
+static void *thread_main(void *arg)
+{
+	struct kthread *k = arg;
+	const struct kthread_attr *attr = k->attr;
+
+	current_kthread = k;
+	k->tid = system_thread_id();
+	set_system_name(k->name);
+	k->result = set_attributes(attr, k->tid);
+	if (!k->result && k->setup)
+		k->result = k->setup(k, k->data);
+	if (k->result) {
+		store_release(&k->started, 1); /* start */
+		park_wake_all(&k->started);
+		return NULL;
+	}
+	store_release(&k->started, 2); /* start */
+	park_wake_all(&k->started);
+
+	k->result = k->fn(k->data);
+	request(k, ENDED, 0);
+	tell_freezers(k); /* they need not wait on */
+	return NULL;
+}
+
+/* Create the system's thread, with every signal blocked. */
+static int create_thread(struct kthread *k)
+{
+	size_t stack_size = k->attr->stack_size;
+	pthread_attr_t attr;
+	sigset_t all, old;
+	int err;
+
+	err = pthread_attr_init(&attr);
+	if (err)
+		return err;
+	if (stack_size) {
+		long page = sysconf(_SC_PAGESIZE);
+		size_t rest = page > 0 ? stack_size % (size_t)page : 0;
+
+		if (rest)
+			stack_size += (size_t)page - rest;
+		err = pthread_attr_setstacksize(&attr, stack_size);
+	}
+	if (!err) {
+		sigfillset(&all);
+		pthread_sigmask(SIG_SETMASK, &all, &old);
+		err = pthread_create(&k->thread, &attr, thread_main, k);
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+	}
+	pthread_attr_destroy(&attr);
+	return err;
+}
+
+static void free_kthread(struct kthread *k)
+{
+	if (!kthread_orphaned(k))
+		pthread_mutex_destroy(&k->lock);
+	free(k->name);
+	free(k);
+}
+
+struct kthread *kthread_run_setup(int (*fn)(void *), void *data,
+				  const struct kthread_attr *attr,
+				  int (*setup)(struct kthread *, void *))
+{
+	static const struct kthread_attr defaults = KTHREAD_ATTR_INIT;
+	struct kthread *k;
+	int err;
+
+	if (!fn) {
+		errno = EINVAL;
+		return NULL;
+	}
+	if (!attr)
+		attr = &defaults;
+	k = malloc(sizeof(*k));
+	if (!k)
+		return NULL;
+	init_kthread(k);
+	k->fn = fn;
+	k->data = data;
+	k->attr = attr;
+	k->setup = setup;
+	k->name = strdup(attr->name ? attr->name : "kthread");
+	if (!k->name) {
+		free_kthread(k);
+		errno = ENOMEM;
+		return NULL;
+	}
+	err = create_thread(k);
+	if (!err) {
+		while (!load_acquire(&k->started)) /* start */
+			park_wait(&k->started, 0, UINT64_MAX);
+		if (load_relaxed(&k->started) == 2)
+			return k;
+		pthread_join(k->thread, NULL);
+		err = -k->result;
+	}
+	free_kthread(k);
+	errno = err;
+	return NULL;
+}
+
+struct kthread *kthread_run_attr(int (*fn)(void *), void *data, const struct kthread_attr *attr)
+{
+	return kthread_run_setup(fn, data, attr, NULL);
+}
+
+struct kthread *kthread_run(int (*fn)(void *), void *data, const char *namefmt, ...)
+{
+	struct kthread_attr attr = KTHREAD_ATTR_INIT;
+	struct kthread *k;
+	char *name = NULL;
+	va_list args;
+	int length;
+
+	if (!namefmt) {
+		errno = EINVAL;
+		return NULL;
+	}
+	va_start(args, namefmt);
+	length = vasprintf(&name, namefmt, args);
+	va_end(args);
+	if (length < 0) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	attr.name = name;
+	k = kthread_run_setup(fn, data, &attr, NULL);
+	free(name);
+	return k;
+}
+
+/* Every request ends here: whatever the thread sleeps in, it looks again. */
+static void poke(struct kthread *k)
+{
+	kthread_wake_up(k);
+	park_wake_all(&k->flags);
+	pthread_mutex_lock(&k->lock);
+	if (k->poke)
+		k->poke(k->poke_arg);
+	pthread_mutex_unlock(&k->lock);
+}
+
+void kthread_serve(struct kthread *k, void (*poke_fn)(void *), void *arg)
+{
+	if (kthread_orphaned(k)) {
+		k->poke = NULL;
+		return;
+	}
+	pthread_mutex_lock(&k->lock);
+	k->poke = poke_fn;
+	k->poke_arg = arg;
+	pthread_mutex_unlock(&k->lock);
+}
+
+int kthread_stop(struct kthread *k)
+{
+	int result;
+
+	if (!k)
+		return -EINVAL;
+	if (k == current_kthread)
+		return -EDEADLK;
+	if (k->adopted) {
+		kthread_warn("kthread_stop of a thread that kthread_run did not make");
+		return -EINVAL;
+	}
+	if (kthread_orphaned(k)) {
+		free_kthread(k);
+		return -ESRCH;
+	}
+	request(k, STOP, 0);
+	poke(k);
+	pthread_join(k->thread, NULL);
+	result = k->result;
+	free_kthread(k);
+	return result;
+}
+
+bool kthread_stop_requested(struct kthread *k)
+{
+	return load_acquire(&k->flags) & STOP; /* act */
+}
+
+bool kthread_should_stop(void)
+{
+	struct kthread *k = current_kthread;
+
+	return k && (load_acquire(&k->flags) & (STOP | ASKED)); /* act */
+}
+
+void kthread_ask(struct kthread *k, bool asked)
+{
+	request(k, asked ? ASKED : 0, asked ? 0 : ASKED);
+}
+
+/* ---- sleep ---- */
+
+void kthread_wake_up(struct kthread *k)
+{
+	if (exchange_acq_rel(&k->wake, WAKE_TOKEN) == WAKE_ASLEEP) /* request */
+		park_wake_one(&k->wake);
+}
+
+int kthread_sleep(uint64_t timeout_ns)
+{
+	struct kthread *k = current_kthread;
+	uint64_t deadline;
+	int result = 0;
+
+	if (!k)
+		return -EINVAL;
+	deadline = park_deadline(timeout_ns);
+	while (result != -ETIMEDOUT) {
+		uint32_t none = WAKE_NONE;
+
+		if (load_acquire(&k->flags) & (STOP | FREEZE)) /* act */
+			break;
+		/* A token that a request left here since the look at flags ends the sleep. */
+		if (!atomic_compare_exchange_strong(&k->wake, &none, WAKE_ASLEEP))
+			break;
+		result = park_wait(&k->wake, WAKE_ASLEEP, deadline);
+		if (exchange_acq_rel(&k->wake, WAKE_NONE) == WAKE_TOKEN)
+			return 0;
+	}
+	exchange_acq_rel(&k->wake, WAKE_NONE);
+	return result == -ETIMEDOUT ? result : 0;
+}
+
+/* ---- freeze ---- */
+
+bool kthread_rests(struct kthread *k)
+{
+	uint32_t flags = load_acquire(&k->flags); /* act */
+
+	if (!(flags & FREEZE) || (flags & STOP))
+		return false;
+	if (load_relaxed(&k->rests_for) != flags) {
+		store_release(&k->rests_for, flags); /* rest */
+		tell_freezers(k);
+	}
+	return true;
+}
+
+/*
+ * Does it rest for the request that made flags what they were, or for a later one?
+ * A rest for an earlier one does not count: that may have been thawed, and the thread
+ * be about to go on.
+ */
+static bool rests_since(struct kthread *k, uint32_t flags)
+{
+	uint32_t seen = load_acquire(&k->rests_for); /* rest */
+
+	return (seen & FREEZE) && (int32_t)(seen / REQUEST * REQUEST - flags / REQUEST * REQUEST) >= 0;
+}
+
+bool freezing(struct kthread *k)
+{
+	return k && (load_acquire(&k->flags) & FREEZE); /* act */
+}
+
+bool try_to_freeze(void)
+{
+	struct kthread *k = current_kthread;
+	bool rested = false;
+
+	while (k) {
+		uint32_t flags = load_acquire(&k->flags); /* act */
+
+		if (!kthread_rests(k))
+			break;
+		rested = true;
+		park_wait(&k->flags, flags, UINT64_MAX);
+	}
+	return rested;
+}
+
+void kthread_thaw(struct kthread *k)
+{
+	if (!freezing(k) || kthread_orphaned(k))
+		return;
+	request(k, 0, FREEZE);
+	tell_freezers(k);
+	poke(k);
+}
+
+int kthread_freeze_timeout(struct kthread *k, uint64_t timeout_ns)
+{
+	uint64_t deadline;
+	uint32_t before, mine;
+
+	if (!k)
+		return -EINVAL;
+	if (k == current_kthread)
+		return -EDEADLK;
+	if (kthread_orphaned(k))
+		return 0;
+	deadline = park_deadline(timeout_ns);
+	before = request(k, FREEZE, 0);
+	mine = before + REQUEST;
+	poke(k);
+	for (;;) {
+		uint32_t event = load_acquire(&k->rest_event);
+
+		if (rests_since(k, mine) || !freezing(k) || (load_acquire(&k->flags) & ENDED))
+			return 0; /* it rests or has ended, or another thread has thawed it */
+		if (timeout_ns == 0 ||
+		    park_wait(&k->rest_event, event, deadline) == -ETIMEDOUT)
+			break;
+	}
+	if (rests_since(k, mine))
+		return 0;
+	if (!(before & FREEZE))
+		kthread_thaw(k);
+	return -ETIMEDOUT;
+}
+
+int kthread_freeze(struct kthread *k)
+{
+	return kthread_freeze_timeout(k, KTHREAD_FOREVER);
+}

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * kthread.h - one thread with a name, attributes, a stop request and a freezer.
+ *
+ * What the kernel offers in <linux/kthread.h> and <linux/freezer.h>, on POSIX
+ * threads. It knows nothing of workers: kthread_worker.h stands on top of it
+ * and includes it.
+ *
+ *	static int blink(void *data)
+ *	{
+ *		while (!kthread_should_stop()) {
+ *			try_to_freeze();
+ *			toggle(data);
+ *			kthread_sleep(500 * 1000 * 1000);
+ *		}
+ *		return 0;
+ *	}
+ *
+ *	struct kthread *k = kthread_run(blink, &led, "blink/%d", 3);
+ *	...
+ *	kthread_stop(k);		// 0, what blink returned
+ *
+ * Every time is in nanoseconds, as uint64_t. Every int result is 0 or -errno
+ * unless its comment says otherwise.
+ */
+#ifndef KTHREAD_H
+#define KTHREAD_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define KTHREAD_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#else
+#define KTHREAD_PRINTF(fmt, args)
+#endif
+
+/* A time limit that never runs out. A limit of 0 looks once and does not sleep. */
+#define KTHREAD_FOREVER UINT64_MAX
+
+/* One thread. Opaque; made by kthread_run, given back to kthread_stop. */
+struct kthread;
+
+/*
+ * How a thread shall be made. Start from KTHREAD_ATTR_INIT and set what matters;
+ * the strings are read during the call only.
+ */
+struct kthread_attr {
+	/* The whole name is kept; the system shows its first 15 bytes. NULL: "kthread". */
+	const char *name;
+	/* Bytes; 0: the system's default. */
+	size_t stack_size;
+	/* SCHED_OTHER, SCHED_FIFO, ... of <sched.h>; KTHREAD_INHERIT: the creator's. */
+	int policy;
+	/* Static priority for SCHED_FIFO and SCHED_RR, else 0. */
+	int priority;
+	/* -20 ... 19; KTHREAD_INHERIT: the creator's. */
+	int nice;
+	/* CPU list as the kernel writes it, "2-3,6"; NULL: the creator's set. */
+	const char *cpus;
+	/* Directory of a cgroup to join by thread (v1: tasks, v2: cgroup.threads); NULL: none. */
+	const char *cgroup;
+};
+
+#define KTHREAD_INHERIT INT_MIN
+#define KTHREAD_ATTR_INIT \
+	{ NULL, 0, KTHREAD_INHERIT, 0, KTHREAD_INHERIT, NULL, NULL }
+
+/*
+ * kthread_run - make a thread that runs fn(data), and start it
+ * @fn: the thread's function; what it returns is what kthread_stop returns
+ * @data: passed to @fn; stays the caller's
+ * @namefmt: printf format of the thread's name
+ *
+ * The thread blocks all signals. It has started when the call returns.
+ *
+ * From anywhere but a signal handler; sleeps until the thread has started. The
+ * struct is the caller's until kthread_stop, to be called exactly once, also for
+ * a function that returns by itself.
+ *
+ * Returns the thread, or
+ * NULL with errno EINVAL: @fn or @namefmt is NULL
+ * NULL with errno EAGAIN or ENOMEM: the system has no room for a thread
+ *
+ * As the kernel's kthread_run; but NULL and errno where the kernel has ERR_PTR.
+ */
+struct kthread *kthread_run(int (*fn)(void *data), void *data, const char *namefmt, ...)
+	KTHREAD_PRINTF(3, 4);
+
+/*
+ * kthread_run_attr - kthread_run with attributes
+ * @attr: see struct kthread_attr; NULL: the defaults
+ *
+ * All attributes are set on the thread before @fn begins. When one is refused
+ * there is no thread and nothing leaks.
+ *
+ * Returns the thread, or NULL with errno as kthread_run, besides
+ * EINVAL: a value that the system does not know, a malformed CPU list
+ * EPERM, EACCES: a scheduling class, priority or cgroup that the caller may not use
+ * ENOENT: no such cgroup
+ */
+struct kthread *kthread_run_attr(int (*fn)(void *data), void *data,
+				 const struct kthread_attr *attr);
+
+/*
+ * kthread_stop - ask a thread to end, wait for it, free it
+ * @k: from kthread_run
+ *
+ * A frozen thread is thawed, a thread in kthread_sleep or in kthread_worker_fn is
+ * woken. @k is gone afterwards, unless an error is returned.
+ *
+ * From any other thread; sleeps.
+ *
+ * Returns what the thread's function returned, or
+ * -EINVAL: @k is NULL, or a thread that kthread_run did not make
+ * -EDEADLK: called by @k itself
+ * -ESRCH: @k was left behind in the parent process by fork; @k is freed
+ */
+int kthread_stop(struct kthread *k);
+
+/*
+ * kthread_should_stop - shall the calling thread end?
+ *
+ * In a work's callback it is also true once the destruction or the stop of its
+ * worker was asked for, so that a long callback can give way.
+ *
+ * Returns true when it shall; false otherwise, and on a thread that is no kthread.
+ */
+bool kthread_should_stop(void);
+
+/*
+ * kthread_current - the calling thread; stands for the patch's "current"
+ *
+ * Returns the thread that kthread_run made; within kthread_worker_fn also for other
+ * threads something that lives until it returns; NULL elsewhere.
+ */
+struct kthread *kthread_current(void);
+
+/*
+ * kthread_sleep - sleep on behalf of the calling kthread
+ * @timeout_ns: nanoseconds, KTHREAD_FOREVER for no limit
+ *
+ * Ends at once, or early, when a stop or a freeze is asked for or kthread_wake_up
+ * was called since the last sleep. Ours; the kernel's loop of set_current_state and
+ * schedule_timeout in one call.
+ *
+ * Returns 0 when woken
+ * -ETIMEDOUT: the time is over
+ * -EINVAL: the calling thread is no kthread
+ */
+int kthread_sleep(uint64_t timeout_ns);
+
+/*
+ * kthread_wake_up - end the present or the next kthread_sleep of @k
+ *
+ * From anywhere, a signal handler included, while @k lives. As wake_up_process.
+ */
+void kthread_wake_up(struct kthread *k);
+
+/*
+ * kthread_freeze, kthread_freeze_timeout - have a thread rest
+ * @k: the thread, alive during the call
+ * @timeout_ns: nanoseconds; see KTHREAD_FOREVER
+ *
+ * Returns when @k rests in try_to_freeze or, for a worker's thread, between two
+ * works. When the time runs out the request is withdrawn, unless an earlier call
+ * made it.
+ *
+ * From any other thread; sleeps.
+ *
+ * Returns 0: the thread rests, or has ended
+ * -ETIMEDOUT: it did not come to rest in time
+ * -EDEADLK: @k is the calling thread
+ * -EINVAL: @k is NULL
+ *
+ * As the kernel's freeze_task, with the wait that its caller does.
+ */
+int kthread_freeze(struct kthread *k);
+int kthread_freeze_timeout(struct kthread *k, uint64_t timeout_ns);
+
+/*
+ * kthread_thaw - let a frozen thread go on; withdraws a freeze not yet in effect
+ *
+ * From anywhere but a signal handler. Does nothing when no freeze was asked for.
+ */
+void kthread_thaw(struct kthread *k);
+
+/* freezing - has a freeze of @k been asked for? A live snapshot. */
+bool freezing(struct kthread *k);
+
+/*
+ * try_to_freeze - rest while a freeze of the calling thread is in effect
+ *
+ * To be called by a thread function where it may rest. A stop ends the rest.
+ *
+ * Returns true when the thread has rested; false at once otherwise.
+ */
+bool try_to_freeze(void);
+
+/* kthread_name - the whole name of @k; lives as long as @k. */
+const char *kthread_name(const struct kthread *k);
+
+/* kthread_tid - the system's id of @k: gettid() on Linux; never changes. */
+pid_t kthread_tid(const struct kthread *k);
+
+/*
+ * Warnings: what the kernel does with WARN_ON. Each is counted and given to the
+ * hook; the default hook writes one line to standard error. The hook runs on the
+ * thread that misused the interface, and may not call back into it.
+ */
+typedef void (*kthread_warn_func_t)(const char *message);
+
+/* kthread_set_warn_hook - replace the hook; NULL: the default. Returns the old one. */
+kthread_warn_func_t kthread_set_warn_hook(kthread_warn_func_t hook);
+
+/* kthread_warnings - how many warnings this process has given. */
+unsigned long kthread_warnings(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* KTHREAD_H */

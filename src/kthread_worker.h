@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * kthread_worker.h - the Linux kernel's kthread_worker in user space.
+ *
+ * A worker is one thread and a first-in-first-out list. A work is a function with
+ * an identity: queueing it while it is pending says no, so a burst of requests
+ * coalesces into one run. A work never executes twice at once, a worker executes
+ * one work at a time, and a worker without a thread just collects.
+ *
+ *	struct sensor {
+ *		struct kthread_work work;
+ *		int fd;
+ *	};
+ *
+ *	static void sample(struct kthread_work *work)
+ *	{
+ *		struct sensor *s = (struct sensor *)work;	// its first member
+ *		read_all(s->fd);
+ *	}
+ *
+ *	struct kthread_worker *worker = kthread_run_worker(0, "sensor");
+ *	kthread_init_work(&s.work, sample);
+ *	kthread_queue_work(worker, &s.work);	// true: it will run
+ *	kthread_queue_work(worker, &s.work);	// false, if it is still pending
+ *	kthread_flush_work(&s.work);		// it has run; s may be freed now
+ *	kthread_destroy_worker(worker);
+ *
+ * The names are the kernel's of today; those of the patch that introduced the
+ * interface in 2010 stand at the end of this file. Times are nanoseconds.
+ *
+ * What may run at the same time as what, for one work and one worker
+ *
+ *	                 queue  flush  init work  free work  destroy  kthread_worker_fn
+ *	queue            yes    yes    no         no (1)     yes (2)  yes
+ *	flush            yes    yes    no         no (3)     yes (2)  yes
+ *	init work        no     no     no         no         yes (4)  yes (4)
+ *	destroy          yes(2) yes(2) yes (4)    yes (4)    yes (2)  yes
+ *
+ *	(1) but the callback itself may free its work
+ *	(2) when the struct is the caller's own, it must outlive the other call
+ *	(3) right after the flush has returned it may
+ *	(4) of an idle work
+ */
+#ifndef KTHREAD_WORKER_H
+#define KTHREAD_WORKER_H
+
+#include <pthread.h>
+
+#include "kthread.h"
+
+/* The atomic members, readable from C11 and from C++17 with one layout. */
+#ifdef __cplusplus
+#include <atomic>
+#define KTHREAD_ATOMIC(type) std::atomic<type>
+#else
+#include <stdatomic.h>
+#define KTHREAD_ATOMIC(type) _Atomic(type)
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct kthread_worker;
+struct kthread_work;
+struct kthread_flush_waiter;
+
+/* A work's function. It may free @work, queue it again, or queue others. */
+typedef void (*kthread_work_func_t)(struct kthread_work *work);
+
+/*
+ * One work; usually a member of the struct that its function works on. Its
+ * members are not for the caller to touch. The worker does not touch it
+ * between the call of its function and the next queueing.
+ */
+struct kthread_work {
+	struct kthread_work *next;	/* the producer's until pushed, then the worker's, under lock */
+	struct kthread_work *prev;	/* under lock */
+	kthread_work_func_t func;	/* constant */
+	KTHREAD_ATOMIC(uintptr_t) state; /* worker | flags: claimed by compare-and-swap (claim pair) */
+	KTHREAD_ATOMIC(uint32_t) started_seq; /* runs begun or dropped; stored under lock (pair F) */
+	uint32_t position;		/* its place in the worker's order; under lock */
+	uint32_t reserved[2];
+};
+
+/* First and last work of a list linked by next and prev. */
+struct kthread_work_list {
+	struct kthread_work *first;
+	struct kthread_work *last;
+};
+
+/*
+ * Hooks for a program that embeds the core in a run time of its own (an
+ * interpreter with a global lock, say). All run on the worker's thread, but for
+ * dropped; NULL means none. None may call back into the worker, but where it says so.
+ */
+struct kthread_worker_ops {
+	/*
+	 * The worker is about to poll, to sleep, to rest, to leave, or to show a
+	 * finished run to its flushers while nothing else is queued: the moment to
+	 * give back what was kept from one callback to the next.
+	 */
+	void (*idle)(struct kthread_worker *worker);
+	/*
+	 * A signal handler interrupted the worker's sleep, or its thread's patience (see
+	 * kthread_set_patience) is over. It may call kthread_stop_worker.
+	 */
+	void (*interrupted)(struct kthread_worker *worker);
+	/* The attached thread has run its last work and is about to leave. */
+	void (*leave)(struct kthread_worker *worker);
+	/*
+	 * @work was pending and will not run, because its worker is destroyed. It is
+	 * idle already and not touched afterwards; runs on the destroying thread.
+	 */
+	void (*dropped)(struct kthread_worker *worker, struct kthread_work *work);
+};
+
+/*
+ * One worker. Declare it with DEFINE_KTHREAD_WORKER, embed it and call
+ * kthread_init_worker, or let kthread_create_worker make one. Its members are not
+ * for the caller to touch, but for reading task.
+ */
+struct kthread_worker {
+	/* What producers touch. */
+	KTHREAD_ATOMIC(struct kthread_work *) inbox; /* newest first, or a closed mark (park pair) */
+	KTHREAD_ATOMIC(uint32_t) sleep;	/* enum sleep_state (park pair) */
+	KTHREAD_ATOMIC(uint32_t) waker_cpu; /* of the last that woke the worker; a hint */
+	char producers_end[48];		/* keeps them off the next cache line */
+
+	/* What flushers read and the worker writes at every run. */
+	KTHREAD_ATOMIC(struct kthread_work *) current_work; /* worker's thread (flush pairs) */
+	KTHREAD_ATOMIC(uint32_t) flushing; /* waiters about to look or to sleep (flush pairs) */
+	KTHREAD_ATOMIC(uint32_t) event;	/* what waiters sleep on; lowest bit: someone sleeps */
+	KTHREAD_ATOMIC(uint32_t) flags;	/* enum worker_flags; stored under lock */
+	KTHREAD_ATOMIC(uint32_t) cpu;	/* where the worker went idle last; a hint */
+	uint32_t current_seq;		/* number of the run of current_work; under lock */
+	uint32_t current_position;	/* its place in the order; under lock */
+
+	KTHREAD_ATOMIC(uint32_t) lock_ready; /* 0 until lock inherits priority (lock-init pair) */
+	KTHREAD_ATOMIC(uint32_t) poll_max_ns; /* longest busy poll; see kthread_worker_set_busy_poll */
+	KTHREAD_ATOMIC(uint32_t) flush_poll_ns; /* present window of flushers; a hint */
+	uint32_t poll_ns;		/* present window of the worker; worker's thread only */
+	pthread_mutex_t lock;		/* of work_list and of what says "under lock" */
+	struct kthread_work_list work_list; /* under lock */
+	struct kthread_flush_waiter *waiters; /* under lock */
+	KTHREAD_ATOMIC(struct kthread *) task; /* the attached thread; stored under lock */
+	struct kthread *thread;		/* made by us and still to be joined; under lock */
+	uint32_t last_position;		/* given out last, wraps; under lock */
+	uint32_t listed;		/* length of work_list; under lock */
+	uint64_t queued;		/* ever put on work_list; under lock */
+	uint64_t executed;		/* ever dequeued to run; under lock */
+	KTHREAD_ATOMIC(uint64_t) sleeps; /* worker's thread */
+	KTHREAD_ATOMIC(uint64_t) poll_hits; /* worker's thread */
+
+	const struct kthread_worker_ops *ops; /* constant while attached */
+	void *data;			/* the embedder's */
+	char *name;			/* NULL, or allocated */
+	struct kthread_worker *waits_for; /* deadlock detection; under its lock */
+	struct kthread_worker *registry_next; /* under the registry's lock */
+	struct kthread_worker *registry_prev; /* under the registry's lock */
+	uint32_t allocated;		/* made by kthread_create_worker */
+	uint32_t registered;		/* under the registry's lock */
+	uint32_t life;			/* how often it was destroyed; under lock */
+};
+
+#define KTHREAD_POLL_MAX_DEFAULT_NS 200000u
+
+/*
+ * Static initialisers. @worker and @work are the names of what is initialised,
+ * as in the kernel.
+ */
+#define KTHREAD_WORKER_INIT(worker)						\
+	{ NULL, 0, 0, { 0 },							\
+	  NULL, 0, 0, 0, 0, 0, 0,						\
+	  0, KTHREAD_POLL_MAX_DEFAULT_NS, 0, 0,					\
+	  PTHREAD_MUTEX_INITIALIZER, { NULL, NULL }, NULL, NULL, NULL,		\
+	  0, 0, 0, 0, 0, 0,							\
+	  NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0 }
+
+#define KTHREAD_WORK_INIT(work, fn)						\
+	{ NULL, NULL, (fn), 0, 0, 0, { 0, 0 } }
+
+#define DEFINE_KTHREAD_WORKER(worker)						\
+	struct kthread_worker worker = KTHREAD_WORKER_INIT(worker)
+
+#define DEFINE_KTHREAD_WORK(work, fn)						\
+	struct kthread_work work = KTHREAD_WORK_INIT(work, fn)
+
+/*
+ * kthread_init_worker - initialise a worker of the caller's own
+ * @worker: memory of any content; stays the caller's
+ *
+ * From anywhere but a signal handler, while nobody uses @worker.
+ */
+void kthread_init_worker(struct kthread_worker *worker);
+
+/*
+ * kthread_init_work - initialise a work
+ * @work: memory of any content, or an idle work; stays the caller's
+ * @fn: what shall run
+ *
+ * From anywhere, while nobody uses @work.
+ */
+void kthread_init_work(struct kthread_work *work, kthread_work_func_t fn);
+
+/*
+ * kthread_worker_fn - serve a worker with the calling thread
+ * @worker: a struct kthread_worker *; void, so that kthread_run takes the function
+ *
+ * Executes what is queued, first in, first out, until a stop of the thread, or the
+ * destruction of the worker, is asked for. Any thread may call it, after initialisation
+ * of its own; different threads may serve a worker one after the other.
+ *
+ * Returns 0 when it was asked to leave
+ * -EBUSY: another thread serves @worker, or this thread serves one already; with a warning
+ * -EINVAL: @worker is NULL
+ * -ESHUTDOWN: @worker is destroyed
+ * -ESRCH: @worker was left behind in the parent process by fork
+ *
+ * As the kernel's, which has no return for the second thread: it warns and goes on.
+ */
+int kthread_worker_fn(void *worker);
+
+/* KTW_FREEZABLE: accepted for the kernel's sake; here every worker can be frozen. */
+#define KTW_FREEZABLE (1u << 0)
+
+/*
+ * kthread_create_worker - make a worker that has no thread yet
+ * @flags: 0 or KTW_FREEZABLE
+ * @namefmt: printf format of its name, which its thread takes on
+ *
+ * It collects what is queued until kthread_start_worker, or kthread_worker_fn on some
+ * thread, serves it. The worker is the caller's until kthread_destroy_worker.
+ *
+ * Returns the worker, or NULL with errno
+ * EINVAL: unknown flags, or @namefmt is NULL
+ * ENOMEM: no memory
+ */
+struct kthread_worker *kthread_create_worker(unsigned int flags, const char *namefmt, ...)
+	KTHREAD_PRINTF(2, 3);
+
+/*
+ * kthread_run_worker - make a worker and the thread that serves it
+ *
+ * Parameters as kthread_create_worker. From anywhere but a signal handler; sleeps
+ * until the thread has started.
+ *
+ * Returns the worker, or NULL with errno as kthread_create_worker and kthread_run.
+ */
+struct kthread_worker *kthread_run_worker(unsigned int flags, const char *namefmt, ...)
+	KTHREAD_PRINTF(2, 3);
+
+/* kthread_run_worker_attr - the same with attributes; errno as kthread_run_attr. */
+struct kthread_worker *kthread_run_worker_attr(const struct kthread_attr *attr);
+
+/*
+ * kthread_start_worker - give a worker a thread of its own
+ * @worker: one without a thread
+ * @attr: see kthread_run_attr; NULL: the defaults. Without a name: the worker's.
+ *
+ * Returns 0
+ * -EBUSY: @worker has a thread
+ * -EINVAL: @worker is NULL
+ * -ESHUTDOWN, -ESRCH: as kthread_worker_fn
+ * any other -errno of kthread_run_attr
+ */
+int kthread_start_worker(struct kthread_worker *worker, const struct kthread_attr *attr);
+
+/*
+ * kthread_stop_worker, ..._timeout - take a worker's thread away
+ * @worker: whoever serves it
+ * @timeout_ns: nanoseconds; see KTHREAD_FOREVER
+ *
+ * The running callback ends, the rest stays listed, and the worker may get another
+ * thread. A thread that kthread_start_worker or kthread_run_worker made is joined;
+ * any other returns from kthread_worker_fn. Without a thread nothing happens. A
+ * frozen worker is thawed first. From one of the worker's own callbacks it only
+ * asks, and takes effect when that callback ends.
+ *
+ * Returns 0
+ * -ETIMEDOUT: the callback still runs; the request stands, and may be made again to wait
+ * -EDEADLK: the callback of the caller is itself waited for by this worker
+ * -EINTR: a signal handler interrupted the sleep (..._interruptible only)
+ * -EINVAL: @worker is NULL
+ */
+int kthread_stop_worker(struct kthread_worker *worker);
+int kthread_stop_worker_timeout(struct kthread_worker *worker, uint64_t timeout_ns);
+int kthread_stop_worker_interruptible(struct kthread_worker *worker, uint64_t timeout_ns);
+
+/*
+ * kthread_destroy_worker, ..._timeout - end a worker
+ * @worker: any; NULL does nothing
+ * @timeout_ns: nanoseconds; see KTHREAD_FOREVER
+ *
+ * Queueing is refused from now on; what is pending is run, its thread is joined (or
+ * returns from kthread_worker_fn), and the memory of a worker that
+ * kthread_create_worker made is given back. Without a thread nothing runs: what is
+ * pending becomes idle and its flushers return. A frozen worker is thawed first. A
+ * second destruction does nothing.
+ *
+ * The struct of a worker made by kthread_create_worker goes back to a pool of
+ * workers, never to the system, so that a work which ran on it may be flushed or
+ * queued elsewhere later. A caller whose own struct held the worker calls
+ * kthread_init_work on such works before their next use.
+ *
+ * From any thread but the worker's own; sleeps.
+ *
+ * Returns 0
+ * -ETIMEDOUT: works still run; queueing stays refused; call again to wait on
+ * -EDEADLK: called from one of its callbacks, or from one that this worker waits for
+ * -EINTR: a signal handler interrupted the sleep (..._interruptible only); call again
+ *
+ * As the kernel's, which is void, and crashes where a work requeues itself for ever.
+ */
+int kthread_destroy_worker(struct kthread_worker *worker);
+int kthread_destroy_worker_timeout(struct kthread_worker *worker, uint64_t timeout_ns);
+int kthread_destroy_worker_interruptible(struct kthread_worker *worker, uint64_t timeout_ns);
+
+/*
+ * kthread_queue_work - queue a work
+ * @worker: who shall run it
+ * @work: initialised; the worker's until its function is called
+ *
+ * Takes no lock, never sleeps, allocates nothing. From anywhere, a signal handler
+ * included. What the caller wrote before is seen by the run that this call asks
+ * for, and also, when the work was pending already, by the run that was pending.
+ *
+ * Returns true: the work was idle or executing; it is at the tail now; errno is kept
+ * false, errno kept: it was pending on @worker already, and keeps its place
+ * false, errno EBUSY: pending or executing on another worker
+ * false, errno ESHUTDOWN: @worker is being destroyed, or destroyed
+ * false, errno ESRCH: @worker was left behind in the parent process by fork
+ * false, errno EINVAL: @worker or @work is NULL, or @work was never initialised
+ *
+ * As the kernel's, with reasons where the kernel warns.
+ */
+bool kthread_queue_work(struct kthread_worker *worker, struct kthread_work *work);
+
+/*
+ * kthread_queue_work_status - the same with the reason as its result
+ *
+ * Returns 1: queued; 0: already pending; -errno: refused, as above. Leaves errno alone.
+ */
+int kthread_queue_work_status(struct kthread_worker *worker, struct kthread_work *work);
+
+/*
+ * kthread_flush_work, ..._timeout - wait for a work
+ * @work: any initialised work
+ * @timeout_ns: nanoseconds; see KTHREAD_FOREVER
+ *
+ * Waits for the run that is pending or, when none is, for the one that executes;
+ * works behind it, and later runs of a work that queues itself, are not waited for.
+ * What the callback wrote is seen after the return, and the worker does not touch
+ * the work any more: it may be freed.
+ *
+ * From any thread; sleeps; not from a signal handler.
+ *
+ * Returns 0: that run has ended, or the work was idle
+ * -ETIMEDOUT: not in time; the work is untouched
+ * -EDEADLK: called from a callback of the same worker, or of one that this worker
+ *	waits for, and the work is not idle; found before anyone sleeps
+ * -ESRCH: its worker was left behind in the parent process by fork, and it is pending
+ * -EINVAL: @work is NULL
+ *
+ * As the kernel's, which is void and hangs where ours reports.
+ */
+int kthread_flush_work(struct kthread_work *work);
+int kthread_flush_work_timeout(struct kthread_work *work, uint64_t timeout_ns);
+
+/*
+ * kthread_flush_worker, ..._timeout - wait for all that is pending or executing now
+ * @worker: any
+ *
+ * What is queued after the call is not waited for.
+ *
+ * Returns as kthread_flush_work; -EDEADLK from every callback of @worker itself.
+ */
+int kthread_flush_worker(struct kthread_worker *worker);
+int kthread_flush_worker_timeout(struct kthread_worker *worker, uint64_t timeout_ns);
+
+/*
+ * A flush in steps, for a caller that must look after other things while it waits:
+ * _begin notes what is to be waited for, _wait may then be called repeatedly.
+ * A flush that is not waited for to its end needs no undoing.
+ */
+struct kthread_flush {
+	struct kthread_worker *worker;	/* NULL: nothing to wait for */
+	struct kthread_work *work;	/* NULL: the whole worker */
+	uint32_t target;		/* a run of the work, or a place in the worker's order */
+};
+
+void kthread_flush_begin_work(struct kthread_flush *flush, struct kthread_work *work);
+void kthread_flush_begin_worker(struct kthread_flush *flush, struct kthread_worker *worker);
+
+/*
+ * kthread_flush_wait - wait for what a begin noted
+ * @timeout_ns: nanoseconds; see KTHREAD_FOREVER
+ *
+ * Returns as kthread_flush_work, besides
+ * -EINTR: a signal handler interrupted the sleep
+ */
+int kthread_flush_wait(struct kthread_flush *flush, uint64_t timeout_ns);
+
+/*
+ * kthread_freeze_worker, ..._timeout - have a worker rest
+ *
+ * Takes effect between two works: what is queued meanwhile is kept in order. Returns
+ * when the worker rests; without a thread at once, and a thread that comes later
+ * rests first. When the time runs out the request is withdrawn, unless an earlier
+ * call made it.
+ *
+ * Returns 0
+ * -ETIMEDOUT: it did not come to rest in time
+ * -EDEADLK: from one of its own callbacks, or of one that this worker waits for
+ * -EINTR: a signal handler interrupted the sleep (..._interruptible only); withdrawn likewise
+ * -EINVAL: @worker is NULL
+ * -ESHUTDOWN: @worker is being destroyed
+ */
+int kthread_freeze_worker(struct kthread_worker *worker);
+int kthread_freeze_worker_timeout(struct kthread_worker *worker, uint64_t timeout_ns);
+int kthread_freeze_worker_interruptible(struct kthread_worker *worker, uint64_t timeout_ns);
+
+/* kthread_thaw_worker - let it go on; from anywhere but a signal handler. */
+void kthread_thaw_worker(struct kthread_worker *worker);
+
+/* What kthread_work_busy returns: live snapshots, stale as soon as they are taken. */
+#define KTHREAD_WORK_PENDING (1u << 0)
+#define KTHREAD_WORK_EXECUTING (1u << 1)
+
+/* kthread_work_busy - KTHREAD_WORK_PENDING, KTHREAD_WORK_EXECUTING, both, or 0: idle. */
+unsigned int kthread_work_busy(struct kthread_work *work);
+
+/* kthread_work_pending - is it queued and not yet begun? A live snapshot. */
+bool kthread_work_pending(struct kthread_work *work);
+
+/*
+ * kthread_worker_set_busy_poll - how long the worker and its flushers may poll
+ * @max_ns: nanoseconds; 0: never. The default is KTHREAD_POLL_MAX_DEFAULT_NS.
+ *
+ * Before they sleep both poll for a window that grows up to this bound while wake-ups
+ * come soon and shrinks to nothing while they do not. From anywhere.
+ */
+void kthread_worker_set_busy_poll(struct kthread_worker *worker, uint32_t max_ns);
+
+/*
+ * kthread_worker_set_ops - hooks for an embedder; while no thread is attached
+ * @ops: stays the caller's and must outlive the worker; NULL: none
+ * @data: for kthread_worker_data
+ */
+void kthread_worker_set_ops(struct kthread_worker *worker, const struct kthread_worker_ops *ops,
+			    void *data);
+void *kthread_worker_data(const struct kthread_worker *worker);
+
+/*
+ * kthread_set_patience - longest sleep before ops->interrupted is called
+ * @ns: nanoseconds; 0, the default: it is called only when a signal handler ran
+ *
+ * Holds for the calling thread while it serves a worker.
+ */
+void kthread_set_patience(uint64_t ns);
+
+/* kthread_current_worker - the worker that the calling thread serves; NULL: none. */
+struct kthread_worker *kthread_current_worker(void);
+
+/*
+ * kthread_worker_thread - which thread serves a worker?
+ * @thread: where its POSIX id goes, or NULL
+ * @tid: where the system's id of it goes, or NULL
+ *
+ * Returns false when no thread is attached; a live snapshot.
+ */
+bool kthread_worker_thread(struct kthread_worker *worker, pthread_t *thread, pid_t *tid);
+
+/* Counters; all but running and pending only grow. */
+struct kthread_worker_stats {
+	uint64_t queued;	/* works put on the list */
+	uint64_t executed;	/* runs begun */
+	uint64_t pending;	/* on the list now */
+	uint64_t sleeps;	/* times the worker went to sleep, and so was woken */
+	uint64_t poll_hits;	/* times that polling spared it the sleep */
+};
+
+/* kthread_worker_get_stats - a consistent snapshot; takes the worker's lock. */
+void kthread_worker_get_stats(struct kthread_worker *worker, struct kthread_worker_stats *stats);
+
+/* The names of the patch of 2010. */
+#define init_kthread_worker(worker) kthread_init_worker(worker)
+#define init_kthread_work(work, fn) kthread_init_work(work, fn)
+#define queue_kthread_work(worker, work) kthread_queue_work(worker, work)
+#define flush_kthread_work(work) kthread_flush_work(work)
+#define flush_kthread_worker(worker) kthread_flush_worker(worker)
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* KTHREAD_WORKER_H */
