@@ -42,8 +42,8 @@
  *	lock-init
  *		lock_ready stored (release) after the mutex is made / read (acquire).
  *
- * Locks: global_lock inside nothing and around nothing, but fork holds it round every
- * registered worker's lock; worker->lock may hold a kthread's lock.
+ * Locks: global_lock, inside it a worker's lock (fork holds those of all registered
+ * workers), inside it a kthread's.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -95,6 +95,9 @@ enum worker_flags {
 
 /* A window of polling that had no success does not begin smaller than this. */
 #define POLL_START_NS 20000u
+
+/* That many destroyed workers are kept from use. */
+#define POOL_KEEPS 16
 
 /* Looks at the clock between two looks of a polling loop are this many looks apart. */
 #define POLL_LOOKS 16
@@ -407,25 +410,41 @@ static int sleep_on_event(struct kthread_worker *worker, uint32_t event, uint64_
 	return park_wait(&worker->event, event | 1, deadline);
 }
 
-/* ---- deadlock ---- */
+/* ---- waiting, and deadlock ---- */
+
+/* What a thread waits for; on its stack. */
+struct kthread_wait {
+	struct kthread_worker *worker;
+	const struct kthread_flush *flush; /* or, when NULL, */
+	bool (*reached)(struct kthread_worker *worker);
+};
+
+static bool flush_reached(const struct kthread_flush *flush);
+
+static bool wait_is_over(const struct kthread_wait *wait)
+{
+	return wait->flush ? flush_reached(wait->flush) : wait->reached(wait->worker);
+}
 
 /*
- * The calling thread is about to wait for the worker to get on. When a callback does
- * that its own worker can't get on meanwhile: a circle of such waits would be for ever.
+ * The calling thread is about to sleep until a worker gets on. When a callback does
+ * that, its own worker can't get on meanwhile: a circle of such waits would be for
+ * ever. One that is over, and whose thread has only not got up yet, makes no circle.
  */
-static int wait_begin(struct kthread_worker *worker)
+static int wait_begin(const struct kthread_wait *wait)
 {
-	struct kthread_worker *me = served;
+	struct kthread_worker *me = served, *w = wait->worker;
 	int result = 0;
 
 	if (!me)
 		return 0;
 	lock_global();
-	for (struct kthread_worker *w = worker; w && !result; w = w->waits_for)
-		if (w == me)
-			result = -EDEADLK;
-	if (!result)
-		me->waits_for = worker;
+	while (w != me && w->waits_for && !wait_is_over(w->waits_for))
+		w = w->waits_for->worker;
+	if (w != me)
+		me->waits_for = wait;
+	else if (!wait_is_over(wait))
+		result = -EDEADLK;
 	unlock_global();
 	return result;
 }
@@ -439,22 +458,18 @@ static void wait_end(void)
 	unlock_global();
 }
 
-/*
- * Wait until reached says so, to be called after wait_begin. What it looks at is
- * changed before tell_waiters.
- */
-static int wait_until(struct kthread_worker *worker, bool (*reached)(struct kthread_worker *),
-		      uint64_t deadline, bool interruptible)
+/* Sleep until the wait, which has begun, is over. What ends it comes before tell_waiters. */
+static int sleep_until_over(const struct kthread_wait *wait, uint64_t deadline, bool interruptible)
 {
 	for (;;) {
-		uint32_t event = load_acquire(&worker->event); /* event */
+		uint32_t event = load_acquire(&wait->worker->event); /* event */
 		int result;
 
-		if (reached(worker))
+		if (wait_is_over(wait))
 			return 0;
-		result = sleep_on_event(worker, event, deadline);
+		result = sleep_on_event(wait->worker, event, deadline);
 		if (result == -ETIMEDOUT)
-			return reached(worker) ? 0 : -ETIMEDOUT;
+			return wait_is_over(wait) ? 0 : -ETIMEDOUT;
 		if (result == -EINTR && interruptible)
 			return -EINTR;
 	}
@@ -1032,6 +1047,7 @@ static int sleep_on_flush(struct kthread_flush *flush, uint64_t poll_until, uint
 static int poll_and_sleep(struct kthread_flush *flush, uint64_t deadline)
 {
 	struct kthread_worker *worker = flush->worker;
+	struct kthread_wait wait = { .worker = worker, .flush = flush };
 	uint32_t max_ns = load_relaxed(&worker->poll_max_ns);
 	uint32_t window = load_relaxed(&worker->flush_poll_ns);
 	uint64_t begin = park_clock_ns(), until;
@@ -1047,7 +1063,7 @@ static int poll_and_sleep(struct kthread_flush *flush, uint64_t deadline)
 	if (flush->work && window && poll_work(flush, until))
 		return 0;
 
-	result = wait_begin(worker);
+	result = wait_begin(&wait);
 	if (result)
 		return result;
 	result = sleep_on_flush(flush, until, deadline);
@@ -1143,21 +1159,24 @@ void kthread_init_work(struct kthread_work *work, kthread_work_func_t fn)
 /*
  * Destroyed workers are used again, but never given back: a work that ran on one may
  * still name it, and is compared with its current_work when it is queued elsewhere or
- * flushed. So lock, event, flushing and the numbers go on where they were.
+ * flushed. So lock, event, flushing and the numbers go on where they were. The oldest
+ * comes first, and the youngest rest a while, so that a call which comes too late to a
+ * worker finds it dead rather than somebody else's.
  */
 static struct kthread_worker *worker_from_pool(void)
 {
 	struct kthread_worker **link, *worker;
+	int kept = 0;
 
 	lock_global();
 	for (link = &pool; *link && (*link)->registry_next; link = &(*link)->registry_next)
-		;
-	worker = *link;
-	*link = NULL;
+		kept++;
+	worker = kept < POOL_KEEPS ? NULL : *link;
+	if (worker)
+		*link = NULL;
 	unlock_global();
 	if (!worker)
 		return NULL;
-	worker->registry_next = NULL;
 	worker->queued = 0;
 	worker->executed = 0;
 	store_relaxed(&worker->sleeps, 0);
@@ -1319,24 +1338,32 @@ static void ask_to_leave_locked(struct kthread_worker *worker, uint32_t how)
 	tell_waiters(worker); /* a freeze that was waited for is off */
 }
 
+static void ask_to_stop(struct kthread_worker *worker)
+{
+	lock_worker(worker);
+	if (load_relaxed(&worker->task))
+		ask_to_leave_locked(worker, STOP);
+	unlock_worker(worker);
+}
+
 static int stop_worker(struct kthread_worker *worker, uint64_t timeout_ns, bool interruptible)
 {
+	struct kthread_wait wait = { .worker = worker, .reached = has_no_thread };
 	uint64_t deadline;
 	int result;
 
 	if (!worker)
 		return -EINVAL;
-	lock_worker(worker);
-	if (load_relaxed(&worker->task))
-		ask_to_leave_locked(worker, STOP);
-	unlock_worker(worker);
-	if (served == worker)
+	if (served == worker) {
+		ask_to_stop(worker);
 		return 0;
+	}
 	deadline = park_deadline(timeout_ns);
-	result = wait_begin(worker);
+	result = wait_begin(&wait);
 	if (result)
 		return result;
-	result = wait_until(worker, has_no_thread, deadline, interruptible);
+	ask_to_stop(worker);
+	result = sleep_until_over(&wait, deadline, interruptible);
 	wait_end();
 	if (!result)
 		join_left_thread(worker);
@@ -1358,20 +1385,26 @@ int kthread_stop_worker(struct kthread_worker *worker)
 	return stop_worker(worker, KTHREAD_FOREVER, false);
 }
 
-static bool rests_or_is_thawed(struct kthread_worker *worker)
+static bool rests(struct kthread_worker *worker)
 {
-	uint32_t flags;
 	bool reached;
 
 	lock_worker(worker);
-	flags = load_relaxed(&worker->flags);
-	reached = (flags & RESTING) || !(flags & FREEZE) || !load_relaxed(&worker->task);
+	reached = (load_relaxed(&worker->flags) & RESTING) || !load_relaxed(&worker->task);
 	unlock_worker(worker);
 	return reached;
 }
 
+/* A thaw by another thread ends the wait as well. */
+static bool rests_or_is_thawed(struct kthread_worker *worker)
+{
+	return rests(worker) || !(load_acquire(&worker->flags) & FREEZE);
+}
+
 static int freeze_worker(struct kthread_worker *worker, uint64_t timeout_ns, bool interruptible)
 {
+	struct kthread_wait wait = { .worker = worker, .reached = rests };
+	struct kthread_wait sleep = { .worker = worker, .reached = rests_or_is_thawed };
 	uint64_t deadline;
 	uint32_t before;
 	int result;
@@ -1380,7 +1413,7 @@ static int freeze_worker(struct kthread_worker *worker, uint64_t timeout_ns, boo
 		return -EINVAL;
 	if (served == worker)
 		return -EDEADLK;
-	result = wait_begin(worker);
+	result = wait_begin(&wait);
 	if (result)
 		return result;
 	deadline = park_deadline(timeout_ns);
@@ -1394,7 +1427,7 @@ static int freeze_worker(struct kthread_worker *worker, uint64_t timeout_ns, boo
 		change_flags_locked(worker, FREEZE, 0);
 	unlock_worker(worker);
 	if (!result)
-		result = wait_until(worker, rests_or_is_thawed, deadline, interruptible);
+		result = sleep_until_over(&sleep, deadline, interruptible);
 	if ((result == -ETIMEDOUT || result == -EINTR) && !(before & FREEZE))
 		kthread_thaw_worker(worker);
 	wait_end();
@@ -1482,6 +1515,7 @@ static void bury(struct kthread_worker *worker, uint32_t life)
 
 static int destroy_worker(struct kthread_worker *worker, uint64_t timeout_ns, bool interruptible)
 {
+	struct kthread_wait wait = { .worker = worker, .reached = has_no_thread };
 	uint64_t deadline;
 	uint32_t life;
 	bool dead;
@@ -1492,7 +1526,7 @@ static int destroy_worker(struct kthread_worker *worker, uint64_t timeout_ns, bo
 	if (served == worker)
 		return -EDEADLK;
 	deadline = park_deadline(timeout_ns);
-	result = wait_begin(worker);
+	result = wait_begin(&wait);
 	if (result)
 		return result;
 	lock_worker(worker);
@@ -1504,7 +1538,7 @@ static int destroy_worker(struct kthread_worker *worker, uint64_t timeout_ns, bo
 	}
 	unlock_worker(worker);
 	if (!dead)
-		result = wait_until(worker, has_no_thread, deadline, interruptible);
+		result = sleep_until_over(&wait, deadline, interruptible);
 	wait_end();
 	if (!result && !dead)
 		bury(worker, life);
@@ -1605,4 +1639,9 @@ void kthread_worker_get_stats(struct kthread_worker *worker, struct kthread_work
 		poke_worker(worker);
 	stats->sleeps = load_relaxed(&worker->sleeps);
 	stats->poll_hits = load_relaxed(&worker->poll_hits);
+}
+
+bool kthread_worker_freezing(struct kthread_worker *worker)
+{
+	return load_relaxed(&worker->flags) & FREEZE;
 }

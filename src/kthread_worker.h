@@ -64,6 +64,7 @@ extern "C" {
 struct kthread_worker;
 struct kthread_work;
 struct kthread_flush_waiter;
+struct kthread_wait;
 
 /* A work's function. It may free @work, queue it again, or queue others. */
 typedef void (*kthread_work_func_t)(struct kthread_work *work);
@@ -155,11 +156,11 @@ struct kthread_worker {
 	const struct kthread_worker_ops *ops; /* constant while attached */
 	void *data;			/* the embedder's */
 	char *name;			/* NULL, or allocated */
-	struct kthread_worker *waits_for; /* deadlock detection; under its lock */
-	struct kthread_worker *registry_next; /* under the registry's lock */
-	struct kthread_worker *registry_prev; /* under the registry's lock */
+	const struct kthread_wait *waits_for; /* what its callback sleeps for; under global_lock */
+	struct kthread_worker *registry_next; /* under global_lock */
+	struct kthread_worker *registry_prev; /* under global_lock */
 	uint32_t allocated;		/* made by kthread_create_worker */
-	uint32_t registered;		/* under the registry's lock */
+	uint32_t registered;		/* under global_lock */
 	uint32_t life;			/* how often it was destroyed; under lock */
 };
 
@@ -422,6 +423,9 @@ int kthread_freeze_worker_interruptible(struct kthread_worker *worker, uint64_t 
 
 /* kthread_thaw_worker - let it go on; from anywhere but a signal handler. */
 void kthread_thaw_worker(struct kthread_worker *worker);
+
+/* kthread_worker_freezing - has a freeze of the worker been asked for? A live snapshot. */
+bool kthread_worker_freezing(struct kthread_worker *worker);
 
 /* What kthread_work_busy returns: live snapshots, stale as soon as they are taken. */
 #define KTHREAD_WORK_PENDING (1u << 0)

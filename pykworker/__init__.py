@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The Linux kernel's kthread_worker in user space: work that runs on one known thread.
+
+    import pykworker as kw
+
+    with kw.Worker("sensor") as worker:
+
+        @worker.work
+        def sample():
+            ...
+
+        sample.queue()  # True; False while it is pending already
+        sample.flush()  # it has run
+
+:data:`backend` says what serves: "native", the C core; or "pure", :mod:`pykworker.pure`, where
+the extension module is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pykworker._version import __version__
+
+if TYPE_CHECKING:
+    from pykworker.native import (
+        BoundWork,
+        DeadlockError,
+        NativeWork,
+        Work,
+        Worker,
+        backend,
+        should_stop,
+    )
+else:
+    try:
+        from pykworker import native as _backend
+    except ImportError as error:
+        from pykworker import pure as _backend
+
+        if sys.implementation.name == "cpython":
+            warnings.warn(
+                f"pykworker's extension module can't be used ({error}): pykworker.pure serves",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+    BoundWork = _backend.BoundWork
+    DeadlockError = _backend.DeadlockError
+    NativeWork = _backend.NativeWork
+    Work = _backend.Work
+    Worker = _backend.Worker
+    backend = _backend.backend
+    should_stop = _backend.should_stop
+
+__all__ = [
+    "BoundWork",
+    "DeadlockError",
+    "NativeWork",
+    "Work",
+    "Worker",
+    "__version__",
+    "backend",
+    "get_include",
+    "should_stop",
+]
+
+
+def get_include() -> str:
+    """The directory of ``kthread_worker.h`` and ``kthread.h``, for C that uses the core.
+
+    Raises FileNotFoundError when the headers are not there.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package / "include", package.parent / "src"):
+        if (folder / "kthread_worker.h").is_file():
+            return os.fspath(folder)
+    raise FileNotFoundError("pykworker's headers are not installed")

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * binding.h - between the core and Python.
+ *
+ * The ways from Python into C are two. What is called often and never blocks (making a
+ * work, queueing it) are methods of two C types, Work's and Worker's bases, with the
+ * stable ABI of CPython 3.11. All else are plain functions, which cffi wraps
+ * (binding.cdef). The generated wrappers keep the GIL; a function that waits gives it
+ * back itself, see gil.c.
+ *
+ * The ways from C into Python are two as well: a work's callback, and the methods of
+ * the worker's core object, see struct pykw_worker.
+ *
+ * References: a Work object is held once for each queueing that said true, from then
+ * until that run is over or dropped. No Python code runs while a lock of the core is
+ * held.
+ */
+#ifndef PYKW_BINDING_H
+#define PYKW_BINDING_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kthread_worker.h"
+
+#include "binding.cdef"
+
+/* What is kept for one worker; owned by its core object. */
+struct pykw_worker {
+	struct kthread_worker *worker;	/* NULL once destroyed; under the GIL */
+	/*
+	 * The core object, borrowed: it outlives the worker. Its methods called from here:
+	 * thread_started(), thread_ending(), report(work, exception), interrupted(exception).
+	 */
+	PyObject *core;
+	_Atomic(PyObject *) current;	/* the Work executing; set by the worker's thread */
+	uint64_t coalesced;		/* under the GIL */
+	bool abandoned;			/* nothing is queued any more; under the GIL */
+	uint64_t handover_ns;		/* see gil.c; worker's thread only */
+};
+
+/* What a work without the GIL has besides. */
+struct pykw_native {
+	void (*function)(void *data);	/* constant */
+	void *data;			/* constant */
+	_Atomic(uint32_t) finished;	/* references to give back */
+	struct pykw_work *next_finished; /* the worker's thread, then who drains */
+};
+
+/* A Work object. */
+struct pykw_work {
+	PyObject_HEAD
+	struct kthread_work work;
+	PyObject *fn;			/* the callable; of a native work, its address */
+	PyObject *args;			/* a tuple; NULL: none */
+	PyObject *kwargs;		/* NULL: none */
+	uint64_t coalesced;		/* "already pending" since the last run began; under the GIL */
+	struct pykw_native *native;	/* NULL: a Python callback */
+};
+
+/* A Worker object. */
+struct pykw_worker_object {
+	PyObject_HEAD
+	struct pykw_worker *handle;	/* NULL until bound */
+};
+
+/* ---- gil.c: who holds the GIL, and when ---- */
+
+/* Give it back for a wait; take it again. */
+PyThreadState *gil_leave(void);
+void gil_return(PyThreadState *state);
+
+/* On a worker's thread: take it unless it is kept; give it back if it is kept. */
+void gil_keep(struct pykw_worker *pw);
+void gil_give_back(void);
+
+/* Around kthread_worker_fn on a thread that has the GIL. */
+void gil_lend(void);
+void gil_take_home(void);
+
+/* The worker's thread is about to leave: undo what gil_keep made. */
+void gil_forget(struct pykw_worker *pw);
+
+/* ---- work.c ---- */
+
+extern PyTypeObject *pykw_work_type;
+int pykw_make_work_type(void);
+
+/* Give back the references to native works that have run. Under the GIL. */
+void pykw_drain_finished(void);
+
+/* ---- worker.c ---- */
+
+extern PyTypeObject *pykw_worker_type;
+int pykw_make_worker_type(void);
+
+/* Call a method of the core object; an exception in it goes to sys.unraisablehook. */
+void pykw_tell_core(struct pykw_worker *pw, const char *method, PyObject *first,
+		    PyObject *second);
+
+/* The exception being raised, as an object with its traceback; clears it. */
+PyObject *pykw_fetch_exception(void);
+
+#endif /* PYKW_BINDING_H */

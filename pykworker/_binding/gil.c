@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * gil.c - who holds the GIL, and when.
+ *
+ * A worker's thread takes the GIL when it comes to a Python work, and keeps it for the
+ * next one: taking it anew for each costs more than most callbacks do. It gives it back
+ * before it polls, sleeps, rests, runs a native work or leaves, and before a run is
+ * shown to its flushers while nothing else is queued, since they need it next.
+ *
+ * The hand-over. Who queues a work and then flushes it holds the GIL a little longer
+ * than the worker needs to see the work. A worker that asked for the GIL at once would
+ * go to sleep on it, and be woken some microseconds later. So it polls first, for a
+ * short time, until somebody has given it back to wait: that is the one who flushes.
+ * Where nobody does so the time shrinks to nothing.
+ */
+#include "binding.h"
+
+#include <time.h>
+
+#define HANDOVER_MAX_NS 20000u
+#define HANDOVER_LOOKS 16
+
+/* Threads that have given the GIL back to wait in gil_leave. */
+static _Atomic(uint32_t) waiting;
+
+/* The calling thread's custody of the GIL while it serves a worker. */
+static _Thread_local struct {
+	PyThreadState *state;		/* while it does not hold the GIL; NULL: none yet */
+	PyGILState_STATE before;	/* for PyGILState_Release, when made is set */
+	bool made;			/* its thread state was made here */
+	bool keeps;			/* it holds the GIL */
+} custody;
+
+PyThreadState *gil_leave(void)
+{
+	PyThreadState *state = PyEval_SaveThread();
+
+	atomic_fetch_add(&waiting, 1);
+	return state;
+}
+
+void gil_return(PyThreadState *state)
+{
+	atomic_fetch_sub(&waiting, 1);
+	PyEval_RestoreThread(state);
+}
+
+static uint64_t clock_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static bool somebody_waits(void)
+{
+	return atomic_load_explicit(&waiting, memory_order_relaxed) != 0;
+}
+
+static void poll_for_handover(struct pykw_worker *pw)
+{
+	uint64_t until;
+
+	if (!pw->handover_ns || somebody_waits())
+		return;
+	until = clock_ns() + pw->handover_ns;
+	do {
+		for (int i = 0; i < HANDOVER_LOOKS; i++) {
+			if (somebody_waits())
+				return;
+#if defined(__x86_64__) || defined(__i386__)
+			__builtin_ia32_pause();
+#endif
+		}
+	} while (clock_ns() < until);
+}
+
+void gil_keep(struct pykw_worker *pw)
+{
+	if (custody.keeps)
+		return;
+	poll_for_handover(pw);
+	if (custody.state) {
+		PyEval_RestoreThread(custody.state);
+	} else {
+		/* The first Python work on this thread; its state lives as long as the thread. */
+		custody.before = PyGILState_Ensure();
+		custody.made = true;
+		custody.keeps = true;
+		pykw_tell_core(pw, "thread_started", NULL, NULL);
+	}
+	custody.keeps = true;
+	pw->handover_ns = somebody_waits() ? HANDOVER_MAX_NS : pw->handover_ns / 2;
+}
+
+void gil_give_back(void)
+{
+	if (!custody.keeps)
+		return;
+	custody.keeps = false;
+	custody.state = PyEval_SaveThread();
+}
+
+void gil_lend(void)
+{
+	custody.keeps = false;
+	custody.state = PyEval_SaveThread();
+}
+
+void gil_take_home(void)
+{
+	if (!custody.keeps)
+		PyEval_RestoreThread(custody.state);
+	custody.keeps = false;
+	custody.state = NULL;
+}
+
+void gil_forget(struct pykw_worker *pw)
+{
+	if (!custody.made)
+		return;
+	gil_keep(pw);
+	pykw_tell_core(pw, "thread_ending", NULL, NULL);
+	custody.made = false;
+	custody.keeps = false;
+	custody.state = NULL;
+	PyGILState_Release(custody.before);
+}

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * work.c - the base type of Work, and how a work's callback is called.
+ */
+#include "binding.h"
+
+#include <string.h>
+
+PyTypeObject *pykw_work_type;
+
+static struct pykw_work *object_of(struct kthread_work *work)
+{
+	return (struct pykw_work *)((char *)work - offsetof(struct pykw_work, work));
+}
+
+static struct pykw_worker *current_pykw_worker(void)
+{
+	return kthread_worker_data(kthread_current_worker());
+}
+
+/* ---- Python works ---- */
+
+PyObject *pykw_fetch_exception(void)
+{
+	PyObject *type, *value, *traceback;
+
+	PyErr_Fetch(&type, &value, &traceback);
+	PyErr_NormalizeException(&type, &value, &traceback);
+	if (traceback)
+		PyException_SetTraceback(value, traceback);
+	Py_XDECREF(type);
+	Py_XDECREF(traceback);
+	return value;
+}
+
+static PyObject *call(struct pykw_work *w)
+{
+	if (w->kwargs)
+		return PyObject_Call(w->fn, w->args, w->kwargs);
+	if (w->args)
+		return PyObject_CallObject(w->fn, w->args);
+	return PyObject_CallNoArgs(w->fn);
+}
+
+static void run_python(struct kthread_work *work)
+{
+	struct pykw_worker *pw = current_pykw_worker();
+	struct pykw_work *w = object_of(work);
+	PyObject *result;
+
+	gil_keep(pw);
+	w->coalesced = 0;
+	atomic_store_explicit(&pw->current, (PyObject *)w, memory_order_relaxed);
+	result = call(w);
+	if (result) {
+		Py_DECREF(result);
+	} else {
+		PyObject *exception = pykw_fetch_exception();
+
+		pykw_tell_core(pw, "report", (PyObject *)w, exception);
+		Py_XDECREF(exception);
+	}
+	atomic_store_explicit(&pw->current, NULL, memory_order_relaxed);
+	Py_DECREF(w); /* held since it was queued */
+}
+
+/* ---- native works ---- */
+
+/*
+ * A native work ends on a thread without the GIL, so its reference is given back later:
+ * it is put on this stack, which the next holder of the GIL that comes by drains, the
+ * interpreter at the latest, which is asked to.
+ */
+static _Atomic(struct pykw_work *) finished_works;
+
+void pykw_drain_finished(void)
+{
+	struct pykw_work *w = atomic_exchange_explicit(&finished_works, NULL,
+						       memory_order_acquire);
+
+	while (w) {
+		struct pykw_work *next = w->native->next_finished;
+		/* From here on another run may put it on the stack again. */
+		uint32_t n = atomic_exchange_explicit(&w->native->finished, 0,
+						      memory_order_acq_rel);
+
+		while (n--)
+			Py_DECREF(w);
+		w = next;
+	}
+}
+
+static int drain_when_asked(void *unused)
+{
+	(void)unused;
+	pykw_drain_finished();
+	return 0;
+}
+
+static void give_back_later(struct pykw_work *w)
+{
+	struct pykw_work *head;
+
+	if (atomic_fetch_add_explicit(&w->native->finished, 1, memory_order_acq_rel))
+		return; /* it is on the stack, and not yet drained */
+	head = atomic_load_explicit(&finished_works, memory_order_relaxed);
+	do
+		w->native->next_finished = head;
+	while (!atomic_compare_exchange_weak_explicit(&finished_works, &head, w,
+						      memory_order_release,
+						      memory_order_relaxed));
+	if (!head)
+		Py_AddPendingCall(drain_when_asked, NULL);
+}
+
+static void run_native(struct kthread_work *work)
+{
+	struct pykw_worker *pw = current_pykw_worker();
+	struct pykw_work *w = object_of(work);
+
+	gil_give_back();
+	atomic_store_explicit(&pw->current, (PyObject *)w, memory_order_release);
+	w->native->function(w->native->data);
+	atomic_store_explicit(&pw->current, NULL, memory_order_release);
+	give_back_later(w);
+}
+
+/* ---- the type ---- */
+
+static struct pykw_work *allocate(PyTypeObject *type, kthread_work_func_t run)
+{
+	allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+	struct pykw_work *w = (struct pykw_work *)alloc(type, 0);
+
+	if (w)
+		kthread_init_work(&w->work, run);
+	return w;
+}
+
+static PyObject *work_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+	Py_ssize_t n = PyTuple_Size(args);
+	struct pykw_work *w;
+	PyObject *fn;
+
+	if (n < 1) {
+		PyErr_SetString(PyExc_TypeError,
+				"Work() missing 1 required positional argument: 'fn'");
+		return NULL;
+	}
+	fn = PyTuple_GetItem(args, 0);
+	if (!PyCallable_Check(fn)) {
+		PyErr_Format(PyExc_TypeError, "fn must be callable, not %R",
+			     (PyObject *)Py_TYPE(fn));
+		return NULL;
+	}
+	w = allocate(type, run_python);
+	if (!w)
+		return NULL;
+	w->fn = Py_NewRef(fn);
+	if (kwargs && PyDict_Size(kwargs) > 0)
+		w->kwargs = PyDict_Copy(kwargs);
+	if (n > 1 || w->kwargs)
+		w->args = PyTuple_GetSlice(args, 1, n);
+	if (PyErr_Occurred()) {
+		Py_DECREF(w);
+		return NULL;
+	}
+	return (PyObject *)w;
+}
+
+/* _make_native(address, data, fn, args): a work that runs without the GIL. */
+static PyObject *work_make_native(PyObject *type, PyObject *args)
+{
+	PyObject *address, *data, *fn, *works_args;
+	struct pykw_work *w;
+	void *function, *pointer;
+
+	if (!PyArg_ParseTuple(args, "OOOO!", &address, &data, &fn, &PyTuple_Type,
+			      &works_args))
+		return NULL;
+	function = PyLong_AsVoidPtr(address);
+	if (PyErr_Occurred())
+		return NULL;
+	pointer = PyLong_AsVoidPtr(data);
+	if (PyErr_Occurred())
+		return NULL;
+	w = allocate((PyTypeObject *)type, run_native);
+	if (!w)
+		return NULL;
+	w->native = PyMem_Malloc(sizeof(*w->native));
+	if (!w->native) {
+		Py_DECREF(w);
+		return PyErr_NoMemory();
+	}
+	memset(w->native, 0, sizeof(*w->native));
+	memcpy(&w->native->function, &function, sizeof(function));
+	w->native->data = pointer;
+	w->fn = Py_NewRef(fn);
+	w->args = Py_NewRef(works_args);
+	return (PyObject *)w;
+}
+
+static int work_traverse(PyObject *self, visitproc visit, void *arg)
+{
+	struct pykw_work *w = (struct pykw_work *)self;
+
+	Py_VISIT(Py_TYPE(self));
+	Py_VISIT(w->fn);
+	Py_VISIT(w->args);
+	Py_VISIT(w->kwargs);
+	return 0;
+}
+
+static int work_clear(PyObject *self)
+{
+	struct pykw_work *w = (struct pykw_work *)self;
+
+	Py_CLEAR(w->fn);
+	Py_CLEAR(w->args);
+	Py_CLEAR(w->kwargs);
+	return 0;
+}
+
+static void work_dealloc(PyObject *self)
+{
+	struct pykw_work *w = (struct pykw_work *)self;
+	PyTypeObject *type = Py_TYPE(self);
+
+	PyObject_GC_UnTrack(self);
+	work_clear(self);
+	PyMem_Free(w->native);
+	((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+	Py_DECREF(type);
+}
+
+static PyObject *get_fn(PyObject *self, void *unused)
+{
+	(void)unused;
+	return Py_NewRef(((struct pykw_work *)self)->fn);
+}
+
+static PyObject *get_args(PyObject *self, void *unused)
+{
+	PyObject *args = ((struct pykw_work *)self)->args;
+
+	(void)unused;
+	return args ? Py_NewRef(args) : PyTuple_New(0);
+}
+
+static PyObject *get_kwargs(PyObject *self, void *unused)
+{
+	PyObject *kwargs = ((struct pykw_work *)self)->kwargs;
+
+	(void)unused;
+	return kwargs ? PyDict_Copy(kwargs) : PyDict_New();
+}
+
+static PyObject *get_pending(PyObject *self, void *unused)
+{
+	(void)unused;
+	return PyBool_FromLong(kthread_work_busy(&((struct pykw_work *)self)->work) &
+			       KTHREAD_WORK_PENDING);
+}
+
+static PyObject *get_executing(PyObject *self, void *unused)
+{
+	(void)unused;
+	return PyBool_FromLong(kthread_work_busy(&((struct pykw_work *)self)->work) &
+			       KTHREAD_WORK_EXECUTING);
+}
+
+static PyObject *get_coalesced(PyObject *self, void *unused)
+{
+	(void)unused;
+	return PyLong_FromUnsignedLongLong(((struct pykw_work *)self)->coalesced);
+}
+
+static PyObject *get_handle(PyObject *self, void *unused)
+{
+	(void)unused;
+	return PyLong_FromVoidPtr(&((struct pykw_work *)self)->work);
+}
+
+static PyGetSetDef work_getset[] = {
+	{ "fn", get_fn, NULL, "The callable that runs.", NULL },
+	{ "args", get_args, NULL, "The positional arguments that it is called with.", NULL },
+	{ "kwargs", get_kwargs, NULL, "The keyword arguments that it is called with.", NULL },
+	{ "pending", get_pending, NULL,
+	  "Whether it is queued and has not begun yet: a live snapshot.", NULL },
+	{ "executing", get_executing, NULL, "Whether it runs now: a live snapshot.", NULL },
+	{ "coalesced", get_coalesced, NULL,
+	  "How often queueing said \"already pending\" since its last run began.", NULL },
+	{ "_handle", get_handle, NULL, NULL, NULL },
+	{ NULL, NULL, NULL, NULL, NULL },
+};
+
+static PyMethodDef work_methods[] = {
+	{ "_make_native", work_make_native, METH_VARARGS | METH_CLASS, NULL },
+	{ NULL, NULL, 0, NULL },
+};
+
+PyDoc_STRVAR(work_doc, "WorkBase(fn, /, *args, **kwargs)\n--\n\nThe C part of Work.");
+
+static PyType_Slot work_slots[] = {
+	{ Py_tp_doc, (void *)work_doc },
+	{ Py_tp_new, work_new },
+	{ Py_tp_dealloc, work_dealloc },
+	{ Py_tp_traverse, work_traverse },
+	{ Py_tp_clear, work_clear },
+	{ Py_tp_getset, work_getset },
+	{ Py_tp_methods, work_methods },
+	{ 0, NULL },
+};
+
+static PyType_Spec work_spec = {
+	.name = "pykworker._native.WorkBase",
+	.basicsize = sizeof(struct pykw_work),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+	.slots = work_slots,
+};
+
+int pykw_make_work_type(void)
+{
+	pykw_work_type = (PyTypeObject *)PyType_FromSpec(&work_spec);
+	return pykw_work_type ? 0 : -1;
+}

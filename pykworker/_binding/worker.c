@@ -1,0 +1,514 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * worker.c - the base type of Worker, and the calls that wait.
+ */
+#include "binding.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * A signal that comes between the interpreter's last look and the sleep does not
+ * interrupt the sleep. So nobody sleeps longer than this at a stretch.
+ */
+#define SLICE_NS 250000000u
+
+PyTypeObject *pykw_worker_type;
+
+static bool interpreter_exits;
+
+static struct pykw_worker *from_handle(uintptr_t handle)
+{
+	return (struct pykw_worker *)handle;
+}
+
+static PyObject *from_id(uintptr_t id)
+{
+	return (PyObject *)id;
+}
+
+void pykw_tell_core(struct pykw_worker *pw, const char *method, PyObject *first,
+		    PyObject *second)
+{
+	PyObject *bound = PyObject_GetAttrString(pw->core, method);
+	PyObject *result = NULL;
+
+	if (bound)
+		result = PyObject_CallFunctionObjArgs(bound, first, second, NULL);
+	if (!result)
+		PyErr_WriteUnraisable(bound);
+	Py_XDECREF(result);
+	Py_XDECREF(bound);
+}
+
+/* ---- what the core calls ---- */
+
+static void on_idle(struct kthread_worker *worker)
+{
+	(void)worker;
+	gil_give_back();
+}
+
+static void on_interrupted(struct kthread_worker *worker)
+{
+	struct pykw_worker *pw = kthread_worker_data(worker);
+
+	gil_keep(pw);
+	if (PyErr_CheckSignals() < 0) {
+		PyObject *exception = pykw_fetch_exception();
+
+		pykw_tell_core(pw, "interrupted", exception, NULL);
+		Py_XDECREF(exception);
+	}
+	gil_give_back();
+}
+
+static void on_leave(struct kthread_worker *worker)
+{
+	gil_forget(kthread_worker_data(worker));
+}
+
+static void on_dropped(struct kthread_worker *worker, struct kthread_work *work)
+{
+	PyGILState_STATE before = PyGILState_Ensure();
+
+	(void)worker;
+	Py_DECREF((PyObject *)((char *)work - offsetof(struct pykw_work, work)));
+	PyGILState_Release(before);
+}
+
+static const struct kthread_worker_ops ops = {
+	.idle = on_idle,
+	.interrupted = on_interrupted,
+	.leave = on_leave,
+	.dropped = on_dropped,
+};
+
+/* ---- queue: the methods of the type ---- */
+
+static PyObject *raise_refusal(int error)
+{
+	const char *message;
+
+	switch (error) {
+	case -EBUSY:
+		message = "work is pending or executing on another worker";
+		break;
+	case -ESRCH:
+		message = "this worker was left behind in the parent process by fork";
+		break;
+	default:
+		message = interpreter_exits ?
+				  "cannot schedule new futures after interpreter shutdown" :
+				  "cannot schedule new futures after shutdown";
+	}
+	PyErr_SetString(PyExc_RuntimeError, message);
+	return NULL;
+}
+
+static struct pykw_worker *handle_of(PyObject *self)
+{
+	struct pykw_worker *pw = ((struct pykw_worker_object *)self)->handle;
+
+	if (!pw)
+		PyErr_SetString(PyExc_RuntimeError, "Worker.__init__() was not called");
+	return pw;
+}
+
+static bool is_work(PyObject *object)
+{
+	if (PyObject_TypeCheck(object, pykw_work_type))
+		return true;
+	PyErr_Format(PyExc_TypeError, "a Work is needed, not %R", (PyObject *)Py_TYPE(object));
+	return false;
+}
+
+/* 1: queued; 0: already pending; -errno: refused. */
+static int queue_one(struct pykw_worker *pw, PyObject *object)
+{
+	struct pykw_work *w = (struct pykw_work *)object;
+	int result;
+
+	if (!pw->worker || pw->abandoned)
+		return -ESHUTDOWN;
+	/* First: a native run may be over before the next line. */
+	Py_INCREF(object);
+	result = kthread_queue_work_status(pw->worker, &w->work);
+	if (result == 1)
+		return 1;
+	Py_DECREF(object);
+	if (result == 0) {
+		w->coalesced++;
+		pw->coalesced++;
+	}
+	return result;
+}
+
+PyDoc_STRVAR(queue_doc,
+"queue($self, work, /)\n"
+"--\n"
+"\n"
+"Queue a work: it goes to the tail, and a sleeping worker wakes.\n"
+"\n"
+"Takes no lock and never blocks. From any thread, and from callbacks.\n"
+"\n"
+":param work: a Work; held until it has run. While it executes it may be queued\n"
+"    again, and then runs once more.\n"
+":returns: True; or False when it is pending already: it keeps its place, and its run\n"
+"    sees what the caller has written.\n"
+":raises TypeError: not a Work.\n"
+":raises RuntimeError: the work is pending or executing on another worker, the worker is\n"
+"    destroyed, or was left behind in the parent process by fork.\n"
+"\n"
+"As the kernel's kthread_queue_work.");
+
+static PyObject *worker_queue(PyObject *self, PyObject *work)
+{
+	struct pykw_worker *pw = handle_of(self);
+	int result;
+
+	if (!pw || !is_work(work))
+		return NULL;
+	result = queue_one(pw, work);
+	return result < 0 ? raise_refusal(result) : PyBool_FromLong(result);
+}
+
+PyDoc_STRVAR(queue_many_doc,
+"queue_many($self, works, /)\n"
+"--\n"
+"\n"
+"Queue works in one call.\n"
+"\n"
+"From any thread, and from callbacks.\n"
+"\n"
+":param works: an iterable of Work, all looked at before the first is queued.\n"
+":returns: how many were queued; the others were pending already.\n"
+":raises TypeError: one is not a Work; none is queued.\n"
+":raises RuntimeError: one is refused, as by queue(); those before it are queued.");
+
+static PyObject *worker_queue_many(PyObject *self, PyObject *works)
+{
+	struct pykw_worker *pw = handle_of(self);
+	Py_ssize_t n, queued = 0;
+	PyObject *list;
+	int result = 0;
+
+	if (!pw)
+		return NULL;
+	/* A tuple of our own: nobody changes it meanwhile. */
+	list = PySequence_Tuple(works);
+	if (!list)
+		return NULL;
+	n = PyTuple_Size(list);
+	for (Py_ssize_t i = 0; i < n; i++) {
+		if (!is_work(PyTuple_GetItem(list, i))) {
+			Py_DECREF(list);
+			return NULL;
+		}
+	}
+	for (Py_ssize_t i = 0; i < n && result >= 0; i++) {
+		result = queue_one(pw, PyTuple_GetItem(list, i));
+		queued += result == 1;
+	}
+	Py_DECREF(list);
+	return result < 0 ? raise_refusal(result) : PyLong_FromSsize_t(queued);
+}
+
+static PyObject *worker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+	(void)args, (void)kwargs; /* for __init__ */
+	return ((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+}
+
+static int worker_traverse(PyObject *self, visitproc visit, void *arg)
+{
+	Py_VISIT(Py_TYPE(self));
+	return 0;
+}
+
+static void worker_dealloc(PyObject *self)
+{
+	PyTypeObject *type = Py_TYPE(self);
+
+	PyObject_GC_UnTrack(self);
+	((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+	Py_DECREF(type);
+}
+
+static PyMethodDef worker_methods[] = {
+	{ "queue", worker_queue, METH_O, queue_doc },
+	{ "queue_many", worker_queue_many, METH_O, queue_many_doc },
+	{ NULL, NULL, 0, NULL },
+};
+
+static PyType_Slot worker_slots[] = {
+	{ Py_tp_new, worker_new },
+	{ Py_tp_dealloc, worker_dealloc },
+	{ Py_tp_traverse, worker_traverse },
+	{ Py_tp_methods, worker_methods },
+	{ 0, NULL },
+};
+
+static PyType_Spec worker_spec = {
+	.name = "pykworker._native.WorkerBase",
+	.basicsize = sizeof(struct pykw_worker_object),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+	.slots = worker_slots,
+};
+
+int pykw_make_worker_type(void)
+{
+	pykw_worker_type = (PyTypeObject *)PyType_FromSpec(&worker_spec);
+	return pykw_worker_type ? 0 : -1;
+}
+
+/* cffi can't return a Python object: they are put into a list of the caller's. */
+void pykw_export_types(uintptr_t id_list)
+{
+	if ((!pykw_work_type && pykw_make_work_type() < 0) ||
+	    (!pykw_worker_type && pykw_make_worker_type() < 0)) {
+		PyErr_WriteUnraisable(NULL);
+		return;
+	}
+	if (PyList_Append(from_id(id_list), (PyObject *)pykw_work_type) < 0 ||
+	    PyList_Append(from_id(id_list), (PyObject *)pykw_worker_type) < 0)
+		PyErr_WriteUnraisable(NULL);
+}
+
+/* ---- coming and going ---- */
+
+uintptr_t pykw_worker_new(const char *name, uint32_t busy_poll_ns, uintptr_t id_core)
+{
+	struct pykw_worker *pw = calloc(1, sizeof(*pw));
+
+	if (!pw)
+		return 0;
+	pw->worker = kthread_create_worker(0, "%s", name);
+	if (!pw->worker) {
+		free(pw);
+		return 0;
+	}
+	pw->core = from_id(id_core);
+	kthread_worker_set_ops(pw->worker, &ops, pw);
+	if (busy_poll_ns != UINT32_MAX)
+		kthread_worker_set_busy_poll(pw->worker, busy_poll_ns);
+	return (uintptr_t)pw;
+}
+
+void pykw_worker_free(uintptr_t worker)
+{
+	free(from_handle(worker));
+}
+
+void pykw_worker_bind(uintptr_t id_worker, uintptr_t worker)
+{
+	((struct pykw_worker_object *)from_id(id_worker))->handle = from_handle(worker);
+}
+
+int pykw_worker_start(uintptr_t worker)
+{
+	struct kthread_worker *w = from_handle(worker)->worker;
+	PyThreadState *state;
+	int result;
+
+	if (!w)
+		return -ESHUTDOWN;
+	state = gil_leave();
+	result = kthread_start_worker(w, NULL);
+	gil_return(state);
+	return result;
+}
+
+int pykw_worker_run(uintptr_t worker, bool main_thread)
+{
+	struct kthread_worker *w = from_handle(worker)->worker;
+	int result;
+
+	if (!w)
+		return -ESHUTDOWN;
+	if (kthread_current_worker())
+		return -EDEADLK;
+	if (kthread_worker_thread(w, NULL, NULL))
+		return -EBUSY;
+	gil_lend();
+	kthread_set_patience(main_thread ? SLICE_NS : 0);
+	result = kthread_worker_fn(w);
+	kthread_set_patience(0);
+	gil_take_home();
+	return result;
+}
+
+/* Wait for one slice; what is left then is the caller's to wait for. */
+static uint64_t slice_of(uint64_t timeout_ns)
+{
+	return timeout_ns < SLICE_NS ? timeout_ns : SLICE_NS;
+}
+
+static int after_slice(int result, uint64_t timeout_ns)
+{
+	return result == -ETIMEDOUT && timeout_ns > SLICE_NS ? -EINTR : result;
+}
+
+static int wait_without_gil(int (*wait)(struct kthread_worker *, uint64_t), uintptr_t worker,
+			    uint64_t timeout_ns)
+{
+	struct kthread_worker *w = from_handle(worker)->worker;
+	PyThreadState *state;
+	int result;
+
+	if (!w)
+		return -ESHUTDOWN;
+	state = gil_leave();
+	result = wait(w, slice_of(timeout_ns));
+	gil_return(state);
+	pykw_drain_finished();
+	return after_slice(result, timeout_ns);
+}
+
+int pykw_worker_stop(uintptr_t worker, uint64_t timeout_ns)
+{
+	return wait_without_gil(kthread_stop_worker_interruptible, worker, timeout_ns);
+}
+
+int pykw_worker_freeze(uintptr_t worker, uint64_t timeout_ns)
+{
+	return wait_without_gil(kthread_freeze_worker_interruptible, worker, timeout_ns);
+}
+
+void pykw_worker_thaw(uintptr_t worker)
+{
+	struct kthread_worker *w = from_handle(worker)->worker;
+	PyThreadState *state = gil_leave();
+
+	kthread_thaw_worker(w);
+	gil_return(state);
+}
+
+bool pykw_worker_freezing(uintptr_t worker)
+{
+	struct kthread_worker *w = from_handle(worker)->worker;
+
+	return w && kthread_worker_freezing(w);
+}
+
+int pykw_worker_destroy(uintptr_t worker, uint64_t timeout_ns)
+{
+	int result = wait_without_gil(kthread_destroy_worker_interruptible, worker, timeout_ns);
+
+	if (!result)
+		from_handle(worker)->worker = NULL;
+	return result == -ESHUTDOWN ? 0 : result;
+}
+
+/* At exit, of a daemon: nothing more begins; who runs is not waited for. */
+void pykw_worker_abandon(uintptr_t worker)
+{
+	from_handle(worker)->abandoned = true;
+	pykw_worker_stop(worker, 0);
+}
+
+uint64_t pykw_worker_ident(uintptr_t worker)
+{
+	struct kthread_worker *w = from_handle(worker)->worker;
+	pthread_t thread;
+
+	/* What threading.get_ident() says on the thread: CPython casts pthread_self(). */
+	return w && kthread_worker_thread(w, &thread, NULL) ? (uint64_t)(uintptr_t)thread : 0;
+}
+
+uint64_t pykw_worker_native_id(uintptr_t worker)
+{
+	struct kthread_worker *w = from_handle(worker)->worker;
+	pid_t tid;
+
+	return w && kthread_worker_thread(w, NULL, &tid) ? (uint64_t)tid : 0;
+}
+
+void pykw_worker_current_work(uintptr_t worker, uintptr_t id_list)
+{
+	/* The GIL keeps it alive: only its holder gives back references, drained or not. */
+	PyObject *work = atomic_load_explicit(&from_handle(worker)->current,
+					      memory_order_acquire);
+
+	if (work && PyList_Append(from_id(id_list), work) < 0)
+		PyErr_WriteUnraisable(NULL);
+}
+
+void pykw_worker_stats(uintptr_t worker, uint64_t *counters)
+{
+	struct pykw_worker *pw = from_handle(worker);
+	struct kthread_worker_stats stats;
+
+	memset(&stats, 0, sizeof(stats));
+	if (pw->worker)
+		kthread_worker_get_stats(pw->worker, &stats);
+	counters[0] = stats.queued;
+	counters[1] = stats.executed;
+	counters[2] = pw->coalesced;
+	counters[3] = stats.pending;
+	counters[4] = stats.sleeps;
+	counters[5] = stats.poll_hits;
+}
+
+/* ---- flush ---- */
+
+/*
+ * Wait for what flush notes. When a slice is over, or a signal handler ran, the result
+ * is AGAIN and what was noted, to be passed as again the next time: so that a work which
+ * requeues itself for ever is not noted anew each time.
+ */
+#define AGAIN ((int64_t)1 << 32)
+
+static int64_t wait_for_flush(struct kthread_flush *flush, uint64_t timeout_ns)
+{
+	PyThreadState *state;
+	int result;
+
+	/* What is over needs no hand-over of the GIL. */
+	result = kthread_flush_wait(flush, 0);
+	if (result != -ETIMEDOUT || timeout_ns == 0)
+		return result;
+	state = gil_leave();
+	result = kthread_flush_wait(flush, slice_of(timeout_ns));
+	gil_return(state);
+	pykw_drain_finished();
+	result = after_slice(result, timeout_ns);
+	return result == -EINTR ? AGAIN | flush->target : result;
+}
+
+int64_t pykw_flush_work(uintptr_t work, int64_t again, uint64_t timeout_ns)
+{
+	struct kthread_flush flush;
+
+	kthread_flush_begin_work(&flush, (struct kthread_work *)work);
+	if (again)
+		flush.target = (uint32_t)again;
+	return wait_for_flush(&flush, timeout_ns);
+}
+
+int64_t pykw_flush_worker(uintptr_t worker, int64_t again, uint64_t timeout_ns)
+{
+	struct kthread_worker *w = from_handle(worker)->worker;
+	struct kthread_flush flush;
+
+	if (!w)
+		return 0;
+	kthread_flush_begin_worker(&flush, w);
+	if (again)
+		flush.target = (uint32_t)again;
+	return wait_for_flush(&flush, timeout_ns);
+}
+
+/* ---- small ones ---- */
+
+/* -1: the calling thread serves no worker. */
+int pykw_should_stop(void)
+{
+	return kthread_current_worker() ? kthread_should_stop() : -1;
+}
+
+void pykw_note_exit(void)
+{
+	interpreter_exits = true;
+}

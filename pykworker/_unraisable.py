@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Errors that nobody catches go to :func:`sys.unraisablehook`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import traceback
+import types
+from typing import Any
+
+__all__ = ["report"]
+
+# What the hook takes. The interpreter makes such objects but does not name the class.
+_UnraisableArgs: Any = next(
+    (kind for kind in tuple.__subclasses__() if kind.__name__ == "UnraisableHookArgs"), None
+)
+
+
+def report(message: str, error: BaseException, culprit: object) -> None:
+    """Hand an error to the hook; whatever that does, the caller goes on."""
+    hook = getattr(sys, "unraisablehook", None)
+    try:
+        _call(hook, message, error, culprit)
+    except BaseException as failure:
+        with contextlib.suppress(BaseException):
+            default = getattr(sys, "__unraisablehook__", None)
+            _call(default, "Exception ignored in sys.unraisablehook", failure, hook)
+
+
+def _call(hook: Any, message: str, error: BaseException, culprit: object) -> None:
+    fields = (type(error), error, error.__traceback__, message, culprit)
+    if hook is not None and _UnraisableArgs is not None:
+        hook(_UnraisableArgs(fields))
+    elif hook is not None and hook is not getattr(sys, "__unraisablehook__", None):
+        names = ("exc_type", "exc_value", "exc_traceback", "err_msg", "object")
+        hook(types.SimpleNamespace(**dict(zip(names, fields, strict=True))))
+    elif sys.stderr is not None:
+        print(f"{message}: {culprit!r}", file=sys.stderr)
+        traceback.print_exception(error)

@@ -1,0 +1,648 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The compiled backend: workers whose thread, list and flush are the C core's.
+
+What is called often, making and queueing a work, is C (see ``_binding``); here is the rest.
+:mod:`pykworker.pure` has the same names on :mod:`threading` alone, and explains the ideas.
+
+A :class:`Worker` is the object in the user's hand. Its :class:`_Core` is all else: it lives
+until the worker's thread is gone, also when the user has dropped the Worker before.
+"""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import functools
+import itertools
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any, Generic, NoReturn, ParamSpec, Self, TypeVar
+
+from pykworker import _unraisable
+from pykworker._addresses import code_address, data_address
+from pykworker._arguments import timeout_seconds
+from pykworker._binding import WorkBase, WorkerBase, ffi, lib
+from pykworker._errors import DeadlockError
+
+__all__ = ["BoundWork", "DeadlockError", "NativeWork", "Work", "Worker", "backend", "should_stop"]
+
+backend = "native"
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_FOREVER = 2**64 - 1
+_LONGEST_POLL_NS = 2**32 - 2
+_ADAPTIVE_POLL = 2**32 - 1
+
+_flush_work = lib.pykw_flush_work
+_names = itertools.count()
+
+_LEFT_BEHIND = "this worker was left behind in the parent process by fork"
+_AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
+_AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
+
+
+# --- calls that wait ---------------------------------------------------------------------------
+
+
+def _nanoseconds(seconds: float | None, most: int = _FOREVER - 1) -> int:
+    """Seconds as C takes them, *most* at the most; None: no limit."""
+    if seconds is None:
+        return _FOREVER
+    return int(seconds * 1e9) if seconds < most / 1e9 else most
+
+
+def _wait(call: Callable[[int, int], int], seconds: float | None) -> int:
+    """Call into C until the wait is over.
+
+    C comes back when a signal has come, and every now and then in case one came unnoticed, so
+    that the interpreter runs the signal's handler, which may raise. Then what is positive is
+    given to the next call.
+    """
+    again = 0
+    deadline = None if seconds is None else time.monotonic() + seconds
+    while True:
+        again = call(again, _nanoseconds(seconds))
+        if again <= 0 and again != -errno.EINTR:
+            return again
+        if deadline is not None:
+            seconds = max(0.0, deadline - time.monotonic())
+
+
+def _refuse(code: int, late: str) -> NoReturn:
+    """Raise what a negative result of C means; *late* is what to say of a time-out."""
+    match -code:
+        case errno.ETIMEDOUT:
+            raise TimeoutError(late)
+        case errno.EDEADLK:
+            raise DeadlockError("the callback that asks for this wait would wait for itself")
+        case errno.ESRCH:
+            raise RuntimeError(_LEFT_BEHIND)
+        case errno.ESHUTDOWN:
+            raise RuntimeError(_AFTER_EXIT if _exiting else _AFTER_SHUTDOWN)
+        case errno.EBUSY:
+            raise RuntimeError("worker already has a thread")
+        case errno.EAGAIN:
+            raise RuntimeError("can't start new thread")
+        case errno.ENOMEM:
+            raise MemoryError
+        case number:
+            raise OSError(number, os.strerror(number))
+
+
+# --- the thread as threading sees it -----------------------------------------------------------
+
+
+class _WorkerThread(threading._DummyThread):  # type: ignore[misc]
+    """What threading.current_thread() says in a callback.
+
+    As for every thread that threading has not made; but with the worker's name, it can be
+    joined, and threading forgets it when it ends.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._over = threading.Event()
+        super().__init__()  # registers it for the calling thread
+        self.name = name
+
+    def end(self) -> None:
+        with threading._active_limbo_lock:  # type: ignore[attr-defined]
+            threading._active.pop(threading.get_ident(), None)  # type: ignore[attr-defined]
+        self._over.set()
+
+    def is_alive(self) -> bool:
+        return not self._over.is_set()
+
+    def join(self, timeout: float | None = None) -> None:
+        if threading.current_thread() is self:
+            raise RuntimeError("cannot join current thread")
+        self._over.wait(timeout)
+
+
+# --- the core object ---------------------------------------------------------------------------
+
+
+class _Core:
+    """All of a worker but the object in the user's hand; C calls its public methods."""
+
+    def __init__(
+        self,
+        name: str,
+        busy_poll: float | None,
+        on_error: Callable[[Work, BaseException], object] | None,
+        daemon: bool,
+    ) -> None:
+        self.name = name
+        self.on_error = on_error
+        self.daemon = daemon
+        self.closed = False  # destroy was called
+        self.interrupt: BaseException | None = None  # what run() is to raise
+        self.handle = 0
+        poll = _ADAPTIVE_POLL
+        if busy_poll is not None:
+            poll = _nanoseconds(busy_poll, _LONGEST_POLL_NS)
+        # Not the strict encoding: a lone surrogate is legal in a str.
+        encoded = name.encode("utf-8", "backslashreplace")
+        self.handle = lib.pykw_worker_new(encoded, poll, id(self))
+        if not self.handle:
+            raise MemoryError
+        _live.add(self)
+
+    def __del__(self) -> None:
+        if self.handle:
+            lib.pykw_worker_free(self.handle)
+
+    def refuse_if_unusable(self) -> None:
+        if _exiting:
+            raise RuntimeError(_AFTER_EXIT)
+        if self.closed:
+            raise RuntimeError(_AFTER_SHUTDOWN)
+
+    def destroy(self, seconds: float | None) -> int:
+        """Returns 0, or -errno."""
+        handle = self.handle
+        result = _wait(lambda _, ns: lib.pykw_worker_destroy(handle, ns), seconds)
+        if result != -errno.EDEADLK:
+            self.closed = True
+        if result == 0:
+            _live.discard(self)
+        return result
+
+    # -- called by C, on the worker's thread
+
+    def thread_started(self) -> None:
+        """Before the first Python work of a thread of ours."""
+        _WorkerThread(self.name)
+
+    def thread_ending(self) -> None:
+        """After the last."""
+        thread = threading.current_thread()
+        if isinstance(thread, _WorkerThread):
+            thread.end()
+
+    def report(self, work: Work, exception: BaseException) -> None:
+        """A callback has let an exception out."""
+        if (
+            isinstance(exception, KeyboardInterrupt)
+            and threading.current_thread() is threading.main_thread()
+        ):
+            self.interrupted(exception)
+        elif self.on_error is None:
+            _unraisable.report("Exception ignored in work", exception, work)
+        else:
+            try:
+                self.on_error(work, exception)
+            except BaseException as failure:
+                _unraisable.report("Exception ignored in on_error", failure, self.on_error)
+
+    def interrupted(self, exception: BaseException) -> None:
+        """A signal handler has raised in run(), which is to end and raise it."""
+        self.interrupt = exception
+        lib.pykw_worker_stop(self.handle, 0)
+
+
+_live: set[_Core] = set()  # those whose thread may call
+
+
+# --- works -------------------------------------------------------------------------------------
+
+
+class Work(WorkBase):
+    """A function with an identity, to be queued on a worker.
+
+    *fn* is called as ``fn(*args, **kwargs)`` on the worker's thread; what it returns is dropped.
+    TypeError when it can't be called.
+
+    A work never runs twice at once. It may be queued any number of times, by its own callback
+    too, and on another worker once it is idle. Nothing need be kept: a worker holds what is
+    queued on it until it has run. As ``struct kthread_work``.
+    """
+
+    __slots__ = ("__weakref__",)
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait for the run that is pending or, when none is, for the one that executes.
+
+        Works behind it, and later runs of a work that queues itself, are not waited for. After
+        the return all that the callback wrote is seen. An idle work returns at once.
+
+        *timeout* is in seconds; None: no limit; 0: look once.
+
+        Raises TimeoutError when the time runs out, and leaves the work as it is; DeadlockError
+        from a callback of the same worker, or of one that this worker waits for; RuntimeError
+        in a forked child for a work that was pending in the parent.
+
+        From any thread; sleeps; Ctrl-C ends it. As ``kthread_flush_work``.
+        """
+        handle = self._handle
+        if timeout is None:
+            result = 0
+            while (result := _flush_work(handle, result, _FOREVER)) > 0:
+                pass
+        else:
+            result = _wait(
+                lambda again, ns: _flush_work(handle, again, ns), timeout_seconds(timeout)
+            )
+        if result:
+            _refuse(result, "the work did not finish in time")
+
+    def __repr__(self) -> str:
+        return _describe(self, getattr(self.fn, "__qualname__", None) or repr(self.fn))
+
+
+def _describe(work: Work, name: str) -> str:
+    states = [state for state in ("executing", "pending") if getattr(work, state)]
+    return f"<{type(work).__name__} {name} {' and '.join(states) or 'idle'}>"
+
+
+class BoundWork(Work, Generic[_P, _R]):
+    """A work bound to its worker, made by ``@worker.work``.
+
+    It holds its worker. Called like the function that it wraps, it calls that function at
+    once, on the calling thread; :meth:`queue` has the worker call it, without arguments.
+    """
+
+    __slots__ = ("__dict__", "_worker")
+
+    def __new__(cls, worker: Worker, fn: Callable[_P, _R]) -> Self:  # noqa: ARG004
+        return super().__new__(cls, fn)
+
+    def __init__(self, worker: Worker, fn: Callable[_P, _R]) -> None:
+        self._worker = worker
+        functools.update_wrapper(self, fn)
+
+    @property
+    def worker(self) -> Worker:
+        """The worker that :meth:`queue` queues on."""
+        return self._worker
+
+    def queue(self) -> bool:
+        """Queue it on its worker; returns and raises as :meth:`Worker.queue`."""
+        return self._worker.queue(self)
+
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        """Call the function here and now."""
+        return self.fn(*args, **kwargs)  # type: ignore[return-value]
+
+
+class NativeWork(Work):
+    """A work whose callback is machine code: ``void (*)(void *)``, called without the GIL.
+
+    *address* is where the code is: an int, a ctypes or cffi function pointer, or an object
+    whose ``address`` is an int, as a compiled numba ``cfunc`` has. *data* is what it gets:
+    None, an int, a cffi pointer, or a ctypes pointer, array, structure or union; of the last
+    three, their address. Both are kept alive as long as the work, and so while C may use them.
+
+    Raises TypeError for any other kind, and ValueError for an address that cannot be one. An
+    address that is no such function crashes the process.
+    """
+
+    __slots__ = ("_address",)
+
+    def __new__(cls, address: object, data: object = None) -> Self:
+        number = code_address(address)
+        self = cls._make_native(number, data_address(data) or 0, address, (data,))
+        self._address = number
+        return self
+
+    @property
+    def address(self) -> int:
+        """Where the code is."""
+        return self._address
+
+    @property
+    def data(self) -> object:
+        """The data as it was given."""
+        return self.args[0]
+
+    def __repr__(self) -> str:
+        return _describe(self, f"{self._address:#x}")
+
+
+# --- workers -----------------------------------------------------------------------------------
+
+
+class Worker(WorkerBase):
+    """One thread that runs works one after the other, in the order of their queueing.
+
+    *name* is its name and that of its thread; None: ``kworker-N``. *busy_poll*, in seconds, is
+    the longest that it, and who flushes, polls before it sleeps; None: up to 200 microseconds,
+    as far as that pays; 0: never. *on_error* is called as ``on_error(work, exception)``, on the
+    worker's thread, for every exception that a callback lets out; without it,
+    ``sys.unraisablehook`` is. With *daemon* the interpreter's exit drops what is pending, and
+    does not wait for the running callback. Without *start* it only collects, until
+    :meth:`start` or :meth:`run` gives it a thread.
+
+    Raises TypeError and ValueError for bad arguments, RuntimeError when no thread can be made.
+
+    ``with Worker() as worker:`` destroys it at the end. One that is dropped without that gives a
+    ResourceWarning, still runs what is pending, and ends. As ``kthread_run_worker``.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        busy_poll: float | None = None,
+        on_error: Callable[[Work, BaseException], object] | None = None,
+        daemon: bool = False,
+        start: bool = True,
+    ) -> None:
+        if name is None:
+            name = f"kworker-{next(_names)}"
+        elif not isinstance(name, str):
+            raise TypeError(f"name must be a str or None, not {type(name).__name__}")
+        elif "\0" in name:
+            raise ValueError("name must not contain a NUL")
+        if on_error is not None and not callable(on_error):
+            raise TypeError(f"on_error must be callable, not {type(on_error).__name__}")
+        adaptive = busy_poll is None
+        seconds = timeout_seconds(busy_poll, "busy_poll")
+        if seconds is None and not adaptive:
+            seconds = _LONGEST_POLL_NS / 1e9  # infinity
+        if getattr(self, "_core", None) is not None:
+            raise RuntimeError("Worker.__init__() was called before")
+        _reap_orphans()
+        core = _Core(name, seconds, on_error, bool(daemon))
+        if start:
+            try:
+                _start(core)
+            except BaseException:
+                core.destroy(None)
+                raise
+        lib.pykw_worker_bind(id(self), core.handle)
+        self._core = core  # last: a Worker that could not be made has nothing to warn of
+
+    # -- works: queue() and queue_many() are the base's
+
+    def work(self, fn: Callable[_P, _R]) -> BoundWork[_P, _R]:
+        """Make *fn* a work bound to this worker; a decorator.
+
+        Raises TypeError when *fn* cannot be called.
+        """
+        return BoundWork(self, fn)
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait for all that is pending or executing now; not for what is queued later.
+
+        *timeout* is in seconds; None: no limit; 0: look once.
+
+        Raises TimeoutError when the time runs out; DeadlockError from every callback of this
+        worker, and of one that this worker waits for; RuntimeError in a forked child when
+        something was pending in the parent.
+
+        From any thread but the worker's own; sleeps; Ctrl-C ends it. As
+        ``kthread_flush_worker``.
+        """
+        handle = self._core.handle
+        result = _wait(
+            lambda again, ns: lib.pykw_flush_worker(handle, again, ns), timeout_seconds(timeout)
+        )
+        if result:
+            _refuse(result, "the worker did not finish in time")
+
+    # -- the thread
+
+    def start(self) -> None:
+        """Give it a thread of its own, which blocks all signals.
+
+        Raises RuntimeError when it has a thread already, is destroyed, or was left behind by
+        fork, and when the system has no room for a thread.
+        """
+        _start(self._core)
+
+    def run(self) -> None:
+        """Serve it with the calling thread, until :meth:`stop` or :meth:`destroy`.
+
+        Raises RuntimeError when it has a thread already, is destroyed, or was left behind by
+        fork, and when the calling thread serves a worker already. On the main thread Ctrl-C
+        ends it, also out of a callback, with KeyboardInterrupt; what is pending stays so.
+
+        As ``kthread_worker_fn``.
+        """
+        core = self._core
+        core.refuse_if_unusable()
+        on_main_thread = threading.current_thread() is threading.main_thread()
+        result = lib.pykw_worker_run(core.handle, on_main_thread)
+        if result == -errno.EDEADLK:
+            raise RuntimeError("this thread already serves a worker")
+        if result:
+            _refuse(result, "")
+        interrupt, core.interrupt = core.interrupt, None
+        if interrupt is not None:
+            raise interrupt
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Take its thread away: the running callback ends, the rest stays listed.
+
+        The worker may get another thread then. A frozen one is thawed first. From one of its
+        own callbacks it only asks, and takes effect when that callback ends. Without a thread
+        nothing happens.
+
+        *timeout* is in seconds; None: no limit; 0: look once.
+
+        Raises TimeoutError when the callback still runs: the request stands, and may be made
+        again to wait; DeadlockError from a callback that this worker waits for.
+
+        From any thread; sleeps; Ctrl-C ends the wait. As ``kthread_stop``.
+        """
+        core = self._core
+        seconds = timeout_seconds(timeout)
+        result = _wait(lambda _, ns: lib.pykw_worker_stop(core.handle, ns), seconds)
+        if result and result != -errno.ESHUTDOWN:
+            _refuse(result, "the callback did not end in time")
+
+    def freeze(self, timeout: float | None = None) -> None:
+        """Have it rest; returns when it does, between two works.
+
+        What is queued meanwhile is kept in order. Without a thread it returns at once, and a
+        thread that comes later rests first.
+
+        *timeout* is in seconds; None: no limit; 0: look once.
+
+        Raises TimeoutError when it did not come to rest in time; then, unless another freeze
+        asked for it as well, the request is withdrawn. DeadlockError from its own callbacks,
+        and from one that this worker waits for. RuntimeError when it is destroyed, or was left
+        behind by fork.
+
+        From any thread but the worker's own; sleeps; Ctrl-C ends it. As the kernel's freezer.
+        """
+        core = self._core
+        seconds = timeout_seconds(timeout)
+        result = _wait(lambda _, ns: lib.pykw_worker_freeze(core.handle, ns), seconds)
+        if result:
+            _refuse(result, "the worker did not come to rest in time")
+
+    def thaw(self) -> None:
+        """Let it go on. Does nothing when it is not frozen. From any thread; never waits."""
+        lib.pykw_worker_thaw(self._core.handle)
+
+    def destroy(self, timeout: float | None = None) -> None:
+        """End it: refuse what comes from now on, run what is pending, end its thread.
+
+        A frozen worker is thawed first. Without a thread nothing runs: what is pending becomes
+        idle, and its flushers return. Calling it again does nothing.
+
+        *timeout* is in seconds; None: no limit; 0: look once.
+
+        Raises TimeoutError when works still run: queueing stays refused, and the call may be
+        made again to wait on; DeadlockError from its own callbacks, and from one that this
+        worker waits for, and then it is not destroyed.
+
+        From any thread but the worker's own; sleeps; Ctrl-C ends the wait. As
+        ``kthread_destroy_worker``.
+        """
+        result = self._core.destroy(timeout_seconds(timeout))
+        if result:
+            _refuse(result, "the worker still has works to run")
+
+    def __enter__(self) -> Self:
+        """Return the worker itself; the end of the ``with`` block destroys it."""
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Destroy it."""
+        self.destroy()
+
+    # -- what it says of itself
+
+    @property
+    def name(self) -> str:
+        """Its name, and the whole name of its thread."""
+        return self._core.name
+
+    @property
+    def daemon(self) -> bool:
+        """Whether the interpreter's exit drops what is pending."""
+        return self._core.daemon
+
+    @property
+    def ident(self) -> int | None:
+        """``threading.get_ident()`` of the attached thread; None without one."""
+        return lib.pykw_worker_ident(self._core.handle) or None
+
+    @property
+    def native_id(self) -> int | None:
+        """``threading.get_native_id()`` of the attached thread; None without one."""
+        return lib.pykw_worker_native_id(self._core.handle) or None
+
+    def is_alive(self) -> bool:
+        """True while a thread is attached: a live snapshot, stale when read."""
+        return lib.pykw_worker_native_id(self._core.handle) != 0
+
+    @property
+    def current_work(self) -> Work | None:
+        """The work whose callback runs now; None: none. A live snapshot, stale when read."""
+        found: list[Work] = []
+        lib.pykw_worker_current_work(self._core.handle, id(found))
+        return found[0] if found else None
+
+    def stats(self) -> dict[str, int]:
+        """Return its counters, all taken at one moment.
+
+        ``queued``: works put on the list. ``executed``: runs begun. ``coalesced``: queueings
+        that met a pending work. ``pending``: on the list now. ``sleeps``: times it went to sleep
+        for want of works. ``poll_hits``: times that polling spared it the sleep.
+        """
+        counters = ffi.new("uint64_t[6]")
+        lib.pykw_worker_stats(self._core.handle, counters)
+        names = ("queued", "executed", "coalesced", "pending", "sleeps", "poll_hits")
+        return dict(zip(names, counters, strict=True))
+
+    def __repr__(self) -> str:
+        core = self._core
+        if core.closed:
+            state = "destroyed"
+        elif not self.is_alive():
+            state = "no thread"
+        else:
+            state = "frozen" if lib.pykw_worker_freezing(core.handle) else "running"
+        return f"<{type(self).__name__} {core.name!r} {state}, {self.stats()['pending']} pending>"
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        core = getattr(self, "_core", None)
+        if core is None or core.closed or core not in _live:
+            return
+        try:
+            _warn(f"worker was never destroyed: {self!r}", ResourceWarning, source=self)
+        finally:
+            # Not to be waited for here: the thread runs what is pending and leaves.
+            if core.destroy(0):
+                _orphans.append(core)
+
+
+def _start(core: _Core) -> None:
+    core.refuse_if_unusable()
+    result = lib.pykw_worker_start(core.handle)
+    if result:
+        _refuse(result, "")
+
+
+def should_stop() -> bool:
+    """Shall the running callback give way?
+
+    Returns True once stop() or destroy() of its worker was asked for, the exit of the
+    interpreter included.
+
+    Raises RuntimeError outside a worker's callback. As ``kthread_should_stop``.
+    """
+    answer = lib.pykw_should_stop()
+    if answer < 0:
+        raise RuntimeError("should_stop() is for use inside a worker's callback")
+    return bool(answer)
+
+
+# --- workers that nobody holds -----------------------------------------------------------------
+
+_orphans: list[_Core] = []
+
+
+def _reap_orphans() -> None:
+    """Join the threads of dropped workers that have ended meanwhile."""
+    for core in list(_orphans):
+        if core.destroy(0) == 0 and core in _orphans:
+            _orphans.remove(core)
+
+
+# --- fork --------------------------------------------------------------------------------------
+
+
+def _after_fork_in_child() -> None:
+    """C has marked the workers; nobody is to be warned of one that is the parent's."""
+    _live.clear()
+    _orphans.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+# --- exit --------------------------------------------------------------------------------------
+
+_exiting = False
+
+
+def _at_exit() -> None:
+    """Destroy what was not destroyed, before the interpreter joins its threads and ends."""
+    global _exiting
+    _exiting = True
+    lib.pykw_note_exit()
+    for core in list(_live):  # all are asked before one is waited for
+        if core.daemon:
+            lib.pykw_worker_abandon(core.handle)
+        else:
+            core.destroy(0)
+    for core in list(_live):
+        if not core.daemon:
+            core.destroy(None)
+
+
+try:
+    # The one that concurrent.futures uses: it runs before threads are joined.
+    threading._register_atexit(_at_exit)  # type: ignore[attr-defined]
+except (AttributeError, RuntimeError):
+    atexit.register(_at_exit)

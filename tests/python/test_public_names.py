@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Both backends export the same names, with the same signatures, and say what they do."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+from conftest import load_backend
+
+NAMES = {"Worker", "Work", "BoundWork", "NativeWork", "DeadlockError", "should_stop", "backend"}
+NATIVE_ONLY = {"get_include", "__version__"}
+CLASSES = ["Worker", "Work", "BoundWork", "NativeWork"]
+MEMBERS = {
+    "Worker": {
+        "queue", "queue_many", "work", "flush", "start", "run", "stop", "freeze", "thaw",
+        "destroy", "name", "daemon", "ident", "native_id", "is_alive", "current_work", "stats",
+    },
+    "Work": {"fn", "args", "kwargs", "pending", "executing", "coalesced", "flush"},
+    "BoundWork": {"worker", "queue"},
+    "NativeWork": {"address", "data"},
+}  # fmt: skip
+SIGNATURES = {
+    "Worker": "(name=None, *, busy_poll=None, on_error=None, daemon=False, start=True)",
+    "Work": "(fn, /, *args, **kwargs)",
+    "NativeWork": "(address, data=None)",
+    "should_stop": "()",
+    "Worker.queue": "(self, work)",
+    "Worker.queue_many": "(self, works)",
+    "Worker.work": "(self, fn)",
+    "Worker.flush": "(self, timeout=None)",
+    "Worker.start": "(self)",
+    "Worker.run": "(self)",
+    "Worker.stop": "(self, timeout=None)",
+    "Worker.freeze": "(self, timeout=None)",
+    "Worker.thaw": "(self)",
+    "Worker.destroy": "(self, timeout=None)",
+    "Worker.is_alive": "(self)",
+    "Worker.stats": "(self)",
+    "Work.flush": "(self, timeout=None)",
+    "BoundWork.queue": "(self)",
+}
+
+
+def find(kw, path):
+    thing = kw
+    for name in path.split("."):
+        thing = getattr(thing, name)
+    return thing
+
+
+def plain(signature):
+    """The signature without its annotations."""
+    parameters = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for parameter in signature.parameters.values()
+    ]
+    return str(signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty))
+
+
+def public_members(kind):
+    return {name for name in dir(kind) if not name.startswith("_")}
+
+
+def test_all_lists_the_public_names(kw):
+    expected = NAMES | (NATIVE_ONLY if kw.backend == "native" else set())
+    assert set(kw.__all__) == expected
+    assert all(hasattr(kw, name) for name in expected)
+
+
+def test_backend_names_itself(kw):
+    assert kw.backend == ("pure" if kw.__name__ == "pykworker.pure" else "native")
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_class_has_the_members(kw, name):
+    expected = MEMBERS[name] | (set() if name in ("Worker", "Work") else MEMBERS["Work"])
+    assert public_members(getattr(kw, name)) == expected
+
+
+@pytest.mark.parametrize("path", SIGNATURES)
+def test_signature(kw, path):
+    assert plain(inspect.signature(find(kw, path))) == SIGNATURES[path]
+
+
+@pytest.mark.parametrize("name", [*CLASSES, "DeadlockError", "should_stop"])
+def test_name_has_a_docstring(kw, name):
+    assert (getattr(kw, name).__doc__ or "").strip()
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_member_has_a_docstring(kw, name):
+    kind = getattr(kw, name)
+    without = [
+        member
+        for member in public_members(kind)
+        if not (getattr(kind, member).__doc__ or "").strip()
+    ]
+    assert without == []
+
+
+def test_works_of_one_backend_are_refused_by_the_other():
+    native, pure = load_backend("native"), load_backend("pure")
+    for one, other in ((native, pure), (pure, native)):
+        with one.Worker() as worker, pytest.raises(TypeError):
+            worker.queue(other.Work(int))
