@@ -570,7 +570,9 @@ class Worker(WorkerBase):
         try:
             _warn(f"worker was never destroyed: {self!r}", ResourceWarning, source=self)
         finally:
-            # Not to be waited for here: the thread runs what is pending and leaves.
+            # Not to be waited for here: the thread, which may be this one, runs what is
+            # pending and leaves.
+            lib.pykw_worker_close(core.handle)
             if core.destroy(0):
                 _orphans.append(core)
 
@@ -635,7 +637,8 @@ def _at_exit() -> None:
         if core.daemon:
             lib.pykw_worker_abandon(core.handle)
         else:
-            core.destroy(0)
+            lib.pykw_worker_close(core.handle)
+            core.closed = True
     for core in list(_live):
         if not core.daemon:
             core.destroy(None)

@@ -88,7 +88,7 @@ static _Atomic(unsigned long) warnings;
 
 kthread_warn_func_t kthread_set_warn_hook(kthread_warn_func_t hook)
 {
-	return exchange_acq_rel(&warn_hook, hook ? hook : warn_to_stderr);
+	return exchange_relaxed(&warn_hook, hook ? hook : warn_to_stderr);
 }
 
 unsigned long kthread_warnings(void)
@@ -105,7 +105,7 @@ void kthread_warn(const char *format, ...)
 	vsnprintf(message, sizeof(message), format, args);
 	va_end(args);
 	fetch_add_relaxed(&warnings, 1);
-	load_acquire(&warn_hook)(message);
+	load_relaxed(&warn_hook)(message);
 }
 
 /* ---- what a thread is ---- */
@@ -330,7 +330,7 @@ static uint32_t request(struct kthread *k, uint32_t set, uint32_t clear)
 /* Something has changed that those in kthread_freeze wait for. */
 static void tell_freezers(struct kthread *k)
 {
-	fetch_add_acq_rel(&k->rest_event, 1);
+	fetch_add_acq_rel(&k->rest_event, 1); /* rest */
 	park_wake_all(&k->rest_event);
 }
 
@@ -555,13 +555,13 @@ int kthread_sleep(uint64_t timeout_ns)
 		if (load_acquire(&k->flags) & (STOP | FREEZE)) /* act */
 			break;
 		/* A token that a request left here since the look at flags ends the sleep. */
-		if (!atomic_compare_exchange_strong(&k->wake, &none, WAKE_ASLEEP))
+		if (!cas_strong_acq_rel(&k->wake, &none, WAKE_ASLEEP)) /* act */
 			break;
 		result = park_wait(&k->wake, WAKE_ASLEEP, deadline);
-		if (exchange_acq_rel(&k->wake, WAKE_NONE) == WAKE_TOKEN)
+		if (exchange_acq_rel(&k->wake, WAKE_NONE) == WAKE_TOKEN) /* act */
 			return 0;
 	}
-	exchange_acq_rel(&k->wake, WAKE_NONE);
+	exchange_acq_rel(&k->wake, WAKE_NONE); /* act */
 	return result == -ETIMEDOUT ? result : 0;
 }
 
@@ -638,10 +638,12 @@ int kthread_freeze_timeout(struct kthread *k, uint64_t timeout_ns)
 	mine = before + REQUEST;
 	poke(k);
 	for (;;) {
-		uint32_t event = load_acquire(&k->rest_event);
+		uint32_t event = load_acquire(&k->rest_event); /* rest */
 
-		if (rests_since(k, mine) || !freezing(k) || (load_acquire(&k->flags) & ENDED))
-			return 0; /* it rests or has ended, or another thread has thawed it */
+		/* It rests or has ended, or another thread has thawed it. */
+		if (rests_since(k, mine) || (load_acquire(&k->flags) & ENDED) || /* act */
+		    !freezing(k))
+			return 0;
 		if (timeout_ns == 0 ||
 		    park_wait(&k->rest_event, event, deadline) == -ETIMEDOUT)
 			break;

@@ -362,7 +362,7 @@ static void wake_worker(struct kthread_worker *worker)
 {
 	fence_full_after_rmw(); /* park-b1, pairs with park-b0 */
 	if (load_relaxed(&worker->sleep) == ASLEEP &&
-	    exchange_acq_rel(&worker->sleep, AWAKE) == ASLEEP) {
+	    exchange_relaxed(&worker->sleep, AWAKE) == ASLEEP) {
 		store_relaxed(&worker->waker_cpu, this_cpu());
 		park_wake_one(&worker->sleep);
 	}
@@ -378,11 +378,14 @@ static void poke_worker(void *arg)
 	park_wake_all(&worker->flags);
 }
 
-/* Change flags under lock, and have the worker look. */
+/*
+ * Change flags under lock, and have the worker look. What they stand for is under lock
+ * as well: the flags themselves need no order but that of the poke.
+ */
 static void change_flags_locked(struct kthread_worker *worker, uint32_t set, uint32_t clear)
 {
-	fetch_or_acq_rel(&worker->flags, set);
-	fetch_and_acq_rel(&worker->flags, ~clear);
+	fetch_or_relaxed(&worker->flags, set);
+	fetch_and_relaxed(&worker->flags, ~clear);
 	poke_worker(worker);
 }
 
@@ -403,7 +406,7 @@ static int sleep_on_event(struct kthread_worker *worker, uint32_t event, uint64_
 	if (!(event & 1)) {
 		uint32_t expected = event;
 
-		if (!atomic_compare_exchange_strong(&worker->event, &expected, event | 1) &&
+		if (!cas_strong_relaxed(&worker->event, &expected, event | 1) &&
 		    expected != (event | 1))
 			return 0;
 	}
@@ -741,7 +744,7 @@ static bool has_to_rest(struct kthread_worker *worker, struct kthread *k, uint32
 		if (load_relaxed(&worker->flags) & FREEZE) {
 			rests = true;
 			if (!(load_relaxed(&worker->flags) & RESTING)) {
-				fetch_or_acq_rel(&worker->flags, RESTING);
+				fetch_or_relaxed(&worker->flags, RESTING);
 				tell_waiters(worker);
 			}
 		}
@@ -828,7 +831,7 @@ static void detach(struct kthread_worker *worker, struct kthread *k)
 		unregister_worker(worker);
 	lock_worker(worker);
 	store_relaxed(&worker->task, NULL);
-	fetch_and_acq_rel(&worker->flags, ~(uint32_t)(STOP | RESTING));
+	fetch_and_relaxed(&worker->flags, ~(uint32_t)(STOP | RESTING));
 	/* Who called kthread_stop joins it. */
 	if (worker->thread == k && kthread_stop_requested(k))
 		worker->thread = NULL;
@@ -1398,7 +1401,7 @@ static bool rests(struct kthread_worker *worker)
 /* A thaw by another thread ends the wait as well. */
 static bool rests_or_is_thawed(struct kthread_worker *worker)
 {
-	return rests(worker) || !(load_acquire(&worker->flags) & FREEZE);
+	return rests(worker) || !(load_relaxed(&worker->flags) & FREEZE);
 }
 
 static int freeze_worker(struct kthread_worker *worker, uint64_t timeout_ns, bool interruptible)
@@ -1494,7 +1497,7 @@ static void bury(struct kthread_worker *worker, uint32_t life)
 	mine = worker->life == life;
 	if (mine) {
 		worker->life++;
-		fetch_or_acq_rel(&worker->flags, DEAD);
+		fetch_or_relaxed(&worker->flags, DEAD);
 	}
 	unlock_worker(worker);
 	if (!mine)
@@ -1511,6 +1514,23 @@ static void bury(struct kthread_worker *worker, uint32_t life)
 	worker->registry_next = first;
 	pool = worker;
 	unlock_global();
+}
+
+static void close_locked(struct kthread_worker *worker)
+{
+	if (load_relaxed(&worker->flags) & (CLOSING | DEAD))
+		return;
+	close_inbox_locked(worker, INBOX_CLOSED);
+	ask_to_leave_locked(worker, CLOSING);
+}
+
+void kthread_close_worker(struct kthread_worker *worker)
+{
+	if (!worker)
+		return;
+	lock_worker(worker);
+	close_locked(worker);
+	unlock_worker(worker);
 }
 
 static int destroy_worker(struct kthread_worker *worker, uint64_t timeout_ns, bool interruptible)
@@ -1532,10 +1552,7 @@ static int destroy_worker(struct kthread_worker *worker, uint64_t timeout_ns, bo
 	lock_worker(worker);
 	life = worker->life;
 	dead = load_relaxed(&worker->flags) & DEAD;
-	if (!dead && !(load_relaxed(&worker->flags) & CLOSING)) {
-		close_inbox_locked(worker, INBOX_CLOSED);
-		ask_to_leave_locked(worker, CLOSING);
-	}
+	close_locked(worker);
 	unlock_worker(worker);
 	if (!dead)
 		result = sleep_until_over(&wait, deadline, interruptible);
@@ -1579,7 +1596,7 @@ unsigned int kthread_work_busy(struct kthread_work *work)
 	worker = worker_of(state);
 	if (state & PENDING)
 		busy |= KTHREAD_WORK_PENDING;
-	if (worker && load_acquire(&worker->current_work) == work)
+	if (worker && load_relaxed(&worker->current_work) == work)
 		busy |= KTHREAD_WORK_EXECUTING;
 	return busy;
 }

@@ -289,6 +289,15 @@ int kthread_stop_worker_timeout(struct kthread_worker *worker, uint64_t timeout_
 int kthread_stop_worker_interruptible(struct kthread_worker *worker, uint64_t timeout_ns);
 
 /*
+ * kthread_close_worker - the first step of a destruction, without the wait
+ *
+ * Queueing is refused from now on; the thread runs what is pending, then leaves. The
+ * worker is still to be destroyed. Ours; from anywhere but a signal handler, callbacks
+ * included. A second close does nothing.
+ */
+void kthread_close_worker(struct kthread_worker *worker);
+
+/*
  * kthread_destroy_worker, ..._timeout - end a worker
  * @worker: any; NULL does nothing
  * @timeout_ns: nanoseconds; see KTHREAD_FOREVER

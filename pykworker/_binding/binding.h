@@ -40,6 +40,7 @@ struct pykw_worker {
 	_Atomic(PyObject *) current;	/* the Work executing; set by the worker's thread */
 	uint64_t coalesced;		/* under the GIL */
 	bool abandoned;			/* nothing is queued any more; under the GIL */
+	struct kthread_worker_stats last; /* as they were when it was destroyed */
 	uint64_t handover_ns;		/* see gil.c; worker's thread only */
 };
 

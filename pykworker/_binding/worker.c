@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 /*
  * A signal that comes between the interpreter's last look and the sleep does not
@@ -66,14 +65,19 @@ static void on_interrupted(struct kthread_worker *worker)
 
 static void on_leave(struct kthread_worker *worker)
 {
-	gil_forget(kthread_worker_data(worker));
+	struct pykw_worker *pw = kthread_worker_data(worker);
+
+	kthread_worker_get_stats(worker, &pw->last);
+	gil_forget(pw);
 }
 
 static void on_dropped(struct kthread_worker *worker, struct kthread_work *work)
 {
-	PyGILState_STATE before = PyGILState_Ensure();
+	struct pykw_worker *pw = kthread_worker_data(worker);
+	PyGILState_STATE before;
 
-	(void)worker;
+	kthread_worker_get_stats(worker, &pw->last);
+	before = PyGILState_Ensure();
 	Py_DECREF((PyObject *)((char *)work - offsetof(struct pykw_work, work)));
 	PyGILState_Release(before);
 }
@@ -394,11 +398,24 @@ bool pykw_worker_freezing(uintptr_t worker)
 
 int pykw_worker_destroy(uintptr_t worker, uint64_t timeout_ns)
 {
-	int result = wait_without_gil(kthread_destroy_worker_interruptible, worker, timeout_ns);
+	int result;
 
-	if (!result)
+	result = wait_without_gil(kthread_destroy_worker_interruptible, worker, timeout_ns);
+
+	if (!result) {
 		from_handle(worker)->worker = NULL;
+		from_handle(worker)->last.pending = 0;
+	}
 	return result == -ESHUTDOWN ? 0 : result;
+}
+
+void pykw_worker_close(uintptr_t worker)
+{
+	struct kthread_worker *w = from_handle(worker)->worker;
+	PyThreadState *state = gil_leave();
+
+	kthread_close_worker(w);
+	gil_return(state);
 }
 
 /* At exit, of a daemon: nothing more begins; who runs is not waited for. */
@@ -438,9 +455,8 @@ void pykw_worker_current_work(uintptr_t worker, uintptr_t id_list)
 void pykw_worker_stats(uintptr_t worker, uint64_t *counters)
 {
 	struct pykw_worker *pw = from_handle(worker);
-	struct kthread_worker_stats stats;
+	struct kthread_worker_stats stats = pw->last;
 
-	memset(&stats, 0, sizeof(stats));
 	if (pw->worker)
 		kthread_worker_get_stats(pw->worker, &stats);
 	counters[0] = stats.queued;

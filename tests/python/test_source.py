@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The core's source holds to its own rules."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CORE = [ROOT / "src" / name for name in ("kthread_worker.c", "kthread.c")]
+
+BOTH = r"cas_(?:strong_)?acq_rel|exchange_acq_rel|fetch_\w+_acq_rel"
+RELEASES = rf"store_release|cas_release|fence_release|{BOTH}"
+ACQUIRES = rf"load_acquire|exchange_acquire|fence_acquire|{BOTH}"
+ORDERED = re.compile(rf"\b({RELEASES}|{ACQUIRES}|fence_full(?:_after_rmw)?)\(")
+LABEL = re.compile(r"/\* ([\w-]+)(?:, pairs with ([\w-]+))?[ :*]")
+
+
+def declared_labels(text: str) -> set[str]:
+    """The labels that the list of pairs at the head of a file gives."""
+    head = text.split("*/\n#ifndef", 1)[0].split("The pairs", 1)[1]
+    entries = re.findall(r"^ \*\t([\w-]+(?:(?:, |/)[\w-]+)*)(?:\t|$)", head, re.MULTILINE)
+    labels = {label for entry in entries for label in re.split(r", |/", entry)}
+    return labels | set(re.findall(r"\b(park-b\d)\b", head))
+
+
+def ordered_accesses(text: str) -> list[tuple[int, str, str | None, str | None]]:
+    """Line, operation, label and partner of each ordered access and fence."""
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        for match in ORDERED.finditer(line.split("/*", 1)[0]):
+            label = LABEL.search(line)
+            found.append(
+                (
+                    number,
+                    match.group(1),
+                    label.group(1) if label else None,
+                    label.group(2) if label else None,
+                )
+            )
+    return found
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)
+def test_every_ordered_access_has_a_label_of_the_list(path):
+    text = path.read_text()
+    labels = declared_labels(text)
+    wrong = [
+        f"{path.name}:{number}: {operation} has {f'the unknown label {label}' if label else 'no label'}"
+        for number, operation, label, _ in ordered_accesses(text)
+        if label not in labels
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)
+def test_every_label_has_a_partner(path):
+    accesses = ordered_accesses(path.read_text())
+    fences = {label: partner for _, _, label, partner in accesses if partner}
+    for label, partner in fences.items():
+        assert fences.get(partner) == label, f"{label} names {partner}, which does not name it"
+    sides: dict[str, set[str]] = {}
+    for _, operation, label, partner in accesses:
+        if label and not partner:
+            side = sides.setdefault(label, set())
+            side |= {"releases"} if re.fullmatch(RELEASES, operation) else set()
+            side |= {"acquires"} if re.fullmatch(ACQUIRES, operation) else set()
+    assert sides
+    if "request" in sides:  # a request, and the act upon it, are one pair under two names
+        sides["request"] |= sides.pop("act")
+    for label, side in sides.items():
+        assert side == {"releases", "acquires"}, f"{label} only {side}"
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)
+def test_the_list_of_pairs_has_no_label_that_is_not_used(path):
+    text = path.read_text()
+    used = {label for _, _, label, _ in ordered_accesses(text)}
+    assert declared_labels(text) - used <= {"park"}
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)
+def test_no_access_bypasses_the_vocabulary(path):
+    """An atomic_... of <stdatomic.h> would be sequentially consistent, and have no label."""
+    assert re.findall(r"\batomic_\w+\(", path.read_text()) == []
+
+
+def test_the_check_sees_a_missing_label():
+    assert ordered_accesses("\tstore_release(&x, 1);\n") == [(1, "store_release", None, None)]
+    assert ordered_accesses("\tfence_full(); /* a-b0, pairs with a-b1 */\n") == [
+        (1, "fence_full", "a-b0", "a-b1")
+    ]
+
+
+def test_the_cdef_agrees_with_the_headers(tmp_path):
+    """The compiler holds the declarations that cffi reads against the definitions."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    import sysconfig
+
+    binding = ROOT / "pykworker" / "_binding"
+    include = [f"-I{ROOT / 'src'}", f"-I{binding}", f"-I{sysconfig.get_path('include')}"]
+    flags = ["-std=gnu11", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", *include]
+    sources = [str(binding / name) for name in ("gil.c", "work.c", "worker.c")]
+    subprocess.run([compiler, *flags, "-DPy_LIMITED_API=0x030B0000", *sources], check=True)
+
+    # And the check can fail: the same with a declaration that differs.
+    changed = (binding / "binding.cdef").read_text().replace("int pykw_should_stop(void)", "long pykw_should_stop(void)")
+    assert changed != (binding / "binding.cdef").read_text()
+    (tmp_path / "binding.cdef").write_text(changed)
+    for name in ("binding.h", "worker.c"):
+        (tmp_path / name).write_text((binding / name).read_text())
+    include[1] = f"-I{tmp_path}"
+    failed = subprocess.run(
+        [compiler, "-std=gnu11", "-fsyntax-only", *include, str(tmp_path / "worker.c")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert failed.returncode != 0
+    assert "conflicting types for" in failed.stderr
+
+
+def test_every_declared_function_is_in_the_extension():
+    native = pytest.importorskip("pykworker._native")
+    cdef = (ROOT / "pykworker" / "_binding" / "binding.cdef").read_text()
+    names = set(re.findall(r"\b(pykw_\w+)\(", cdef))
+    assert names
+    assert names <= set(dir(native.lib))
