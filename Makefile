@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-only
+
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+SOURCES := $(wildcard src/*.[ch]) $(wildcard pykworker/_binding/*) build_ffi.py setup.py pyproject.toml
+STAMP := $(VENV)/.installed
+C_VARIANTS ?= plain portable asan tsan clang
+BENCH ?=
+TESTS ?=
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@echo 'make TARGET [PYTHON=python3.12] [VENV=DIR]'
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+# The virtual environment with the package built in it, anew when a source has changed.
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP)-%: $(VENV)/bin/python $(SOURCES)
+	$(PIP) install --editable '.[$*]'
+	@touch $@
+
+.PHONY: bench
+bench: $(STAMP)-bench ## make the virtual environment, install, run the benchmark (BENCH="--quick ...")
+	$(VENV)/bin/python -m pykworker bench $(BENCH)
+
+.PHONY: test
+test: test-c test-python ## all tests: of the C core, with sanitizers, and of the package
+
+.PHONY: test-c
+test-c: ## the tests of the C core; needs no Python
+	$(MAKE) -C tests/c -j$(JOBS) check VARIANTS='$(C_VARIANTS)'
+	$(MAKE) -C tests/c headers oneline
+
+.PHONY: test-python
+test-python: $(STAMP)-test ## the tests of the package, native and pure (TESTS="-k flush")
+	$(VENV)/bin/python -m pytest $(TESTS)
+
+.PHONY: lint
+lint: $(STAMP)-lint ## formatter, linter and types
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+.PHONY: format
+format: $(STAMP)-lint ## format the Python sources
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+.PHONY: examples
+examples: $(STAMP)-test ## build and run the examples
+	$(MAKE) -C examples run PYTHON=$(abspath $(VENV)/bin/python)
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf build dist *.egg-info pykworker/_native.c pykworker/_native.o pykworker/_native*.so src/*.o \
+		pykworker/_binding/*.o $(VENV)
