@@ -11,7 +11,7 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 
 
-class build_py_with_headers(build_py):
+class BuildWithHeaders(build_py):
     """Put the public headers where `pykworker.get_include()` finds them once installed."""
 
     def run(self) -> None:
@@ -28,7 +28,7 @@ class build_py_with_headers(build_py):
 native = platform.python_implementation() == "CPython"
 
 setup(
-    cmdclass={"build_py": build_py_with_headers},
+    cmdclass={"build_py": BuildWithHeaders},
     cffi_modules=["build_ffi.py:ffibuilder"] if native else [],
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if native else {},
 )

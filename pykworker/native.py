@@ -19,7 +19,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any, Generic, NoReturn, ParamSpec, Self, TypeVar
+from typing import Generic, NoReturn, ParamSpec, Self, TypeVar
 
 from pykworker import _unraisable
 from pykworker._addresses import code_address, data_address
@@ -97,7 +97,7 @@ def _refuse(code: int, late: str) -> NoReturn:
 # --- the thread as threading sees it -----------------------------------------------------------
 
 
-class _WorkerThread(threading._DummyThread):  # type: ignore[misc]
+class _WorkerThread(threading._DummyThread):
     """What threading.current_thread() says in a callback.
 
     As for every thread that threading has not made; but with the worker's name, it can be
@@ -302,6 +302,8 @@ class NativeWork(Work):
     """
 
     __slots__ = ("_address",)
+
+    _address: int
 
     def __new__(cls, address: object, data: object = None) -> Self:
         number = code_address(address)
@@ -532,7 +534,7 @@ class Worker(WorkerBase):
 
     def is_alive(self) -> bool:
         """True while a thread is attached: a live snapshot, stale when read."""
-        return lib.pykw_worker_native_id(self._core.handle) != 0
+        return self.native_id is not None
 
     @property
     def current_work(self) -> Work | None:
@@ -613,8 +615,12 @@ def _reap_orphans() -> None:
 # --- fork --------------------------------------------------------------------------------------
 
 
+_left_behind: list[_Core] = []
+
+
 def _after_fork_in_child() -> None:
     """C has marked the workers; nobody is to be warned of one that is the parent's."""
+    _left_behind.extend(_live)  # the child may have been forked by a callback, and be in C
     _live.clear()
     _orphans.clear()
 

@@ -195,22 +195,6 @@ static void unlock_worker(struct kthread_worker *worker)
 
 /* ---- list ---- */
 
-static void list_append(struct kthread_worker *worker, struct kthread_work *work)
-{
-	struct kthread_work_list *list = &worker->work_list;
-
-	work->next = NULL;
-	work->prev = list->last;
-	if (list->last)
-		list->last->next = work;
-	else
-		list->first = work;
-	list->last = work;
-	work->position = ++worker->last_position;
-	worker->listed++;
-	worker->queued++;
-}
-
 static void list_remove(struct kthread_worker *worker, struct kthread_work *work)
 {
 	struct kthread_work_list *list = &worker->work_list;
@@ -223,21 +207,25 @@ static void list_remove(struct kthread_worker *worker, struct kthread_work *work
 /* The inbox has the newest first: turn it round, and append it. Under lock. */
 static void append_batch(struct kthread_worker *worker, struct kthread_work *newest)
 {
-	struct kthread_work *oldest = NULL;
+	struct kthread_work_list *list = &worker->work_list;
+	struct kthread_work *work, *older, *newer = NULL;
+	uint32_t n = 0;
 
-	while (newest) {
-		struct kthread_work *older = newest->next;
-
-		newest->next = oldest;
-		oldest = newest;
-		newest = older;
+	if (!newest)
+		return;
+	for (work = newest; work; work = older) {
+		older = work->next;
+		work->next = newer;
+		work->prev = older;
+		work->epoch = worker->epoch;
+		newer = work;
+		n++;
 	}
-	while (oldest) {
-		struct kthread_work *newer = oldest->next;
-
-		list_append(worker, oldest);
-		oldest = newer;
-	}
+	newer->prev = list->last; /* the oldest of the batch */
+	*(list->last ? &list->last->next : &list->first) = newer;
+	list->last = newest;
+	worker->listed += n;
+	worker->queued += n;
 }
 
 /*
@@ -578,10 +566,12 @@ static struct kthread_work *dequeue(struct kthread_worker *worker, kthread_work_
 	if (work) {
 		list_remove(worker, work);
 		*more = worker->work_list.first != NULL;
+		if (*more)
+			__builtin_prefetch(worker->work_list.first);
 		*func = work->func;
 		worker->executed++;
 		worker->current_seq = load_relaxed(&work->started_seq) + 1;
-		worker->current_position = work->position;
+		worker->current_epoch = work->epoch;
 		store_relaxed(&worker->current_work, work);
 		end_pending(work, load_relaxed(&work->state));
 	}
@@ -599,7 +589,7 @@ static void tell_flushers(struct kthread_worker *worker, const struct kthread_wo
 		waited_for = w->flush->work == work ||
 			     (!w->flush->work &&
 			      (!worker->work_list.first ||
-			       seq_past(worker->work_list.first->position, w->flush->target)));
+			       seq_past(worker->work_list.first->epoch, w->flush->target)));
 	unlock_worker(worker);
 	if (waited_for)
 		tell_waiters(worker);
@@ -766,14 +756,22 @@ static void rest(struct kthread_worker *worker, uint32_t flags)
 
 static void serve(struct kthread_worker *worker, struct kthread *k)
 {
+	uint32_t seen = 0;
+	bool looked = false;
+
 	for (;;) {
 		uint32_t flags = load_acquire(&worker->flags); /* poke */
 
-		if (has_to_leave(k, flags))
-			break;
-		if (has_to_rest(worker, k, flags)) {
-			rest(worker, flags);
-			continue;
+		/* Every request changes flags. */
+		if (!looked || flags != seen) {
+			if (has_to_leave(k, flags))
+				break;
+			looked = !has_to_rest(worker, k, flags);
+			seen = flags;
+			if (!looked) {
+				rest(worker, flags);
+				continue;
+			}
 		}
 		if (run_one(worker))
 			continue;
@@ -919,7 +917,7 @@ void kthread_flush_begin_worker(struct kthread_flush *flush, struct kthread_work
 	taken = take_inbox_locked(worker);
 	flush->worker = worker;
 	flush->work = NULL;
-	flush->target = worker->last_position;
+	flush->target = worker->epoch++;
 	unlock_worker(worker);
 	if (taken)
 		poke_worker(worker);
@@ -946,7 +944,7 @@ static bool work_reached(const struct kthread_flush *flush)
 	return reached;
 }
 
-/* Have all works up to the place noted left the list, and the callback too? */
+/* Have all works of the epoch noted, and of those before, left list and callback? */
 static bool worker_reached(const struct kthread_flush *flush)
 {
 	struct kthread_worker *worker = flush->worker;
@@ -955,9 +953,9 @@ static bool worker_reached(const struct kthread_flush *flush)
 
 	lock_worker(worker);
 	first = worker->work_list.first;
-	reached = (!first || seq_past(first->position, flush->target)) &&
+	reached = (!first || seq_past(first->epoch, flush->target)) &&
 		  (!load_relaxed(&worker->current_work) ||
-		   seq_past(worker->current_position, flush->target));
+		   seq_past(worker->current_epoch, flush->target));
 	unlock_worker(worker);
 	return reached;
 }
@@ -1578,6 +1576,11 @@ int kthread_destroy_worker(struct kthread_worker *worker)
 }
 
 /* ---- small ones ---- */
+
+struct kthread_worker *kthread_work_worker(struct kthread_work *work)
+{
+	return worker_of(load_relaxed(&work->state));
+}
 
 bool kthread_work_pending(struct kthread_work *work)
 {

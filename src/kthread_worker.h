@@ -80,7 +80,7 @@ struct kthread_work {
 	kthread_work_func_t func;	/* constant */
 	KTHREAD_ATOMIC(uintptr_t) state; /* worker | flags: claimed by compare-and-swap (claim pair) */
 	KTHREAD_ATOMIC(uint32_t) started_seq; /* runs begun or dropped; stored under lock (pair F) */
-	uint32_t position;		/* its place in the worker's order; under lock */
+	uint32_t epoch;			/* the worker's when it was listed; under lock */
 	uint32_t reserved[2];
 };
 
@@ -135,7 +135,7 @@ struct kthread_worker {
 	KTHREAD_ATOMIC(uint32_t) flags;	/* enum worker_flags; stored under lock */
 	KTHREAD_ATOMIC(uint32_t) cpu;	/* where the worker went idle last; a hint */
 	uint32_t current_seq;		/* number of the run of current_work; under lock */
-	uint32_t current_position;	/* its place in the order; under lock */
+	uint32_t current_epoch;		/* its work's; under lock */
 
 	KTHREAD_ATOMIC(uint32_t) lock_ready; /* 0 until lock inherits priority (lock-init pair) */
 	KTHREAD_ATOMIC(uint32_t) poll_max_ns; /* longest busy poll; see kthread_worker_set_busy_poll */
@@ -146,7 +146,7 @@ struct kthread_worker {
 	struct kthread_flush_waiter *waiters; /* under lock */
 	KTHREAD_ATOMIC(struct kthread *) task; /* the attached thread; stored under lock */
 	struct kthread *thread;		/* made by us and still to be joined; under lock */
-	uint32_t last_position;		/* given out last, wraps; under lock */
+	uint32_t epoch;			/* how often a flush of the whole worker began; under lock */
 	uint32_t listed;		/* length of work_list; under lock */
 	uint64_t queued;		/* ever put on work_list; under lock */
 	uint64_t executed;		/* ever dequeued to run; under lock */
@@ -396,7 +396,7 @@ int kthread_flush_worker_timeout(struct kthread_worker *worker, uint64_t timeout
 struct kthread_flush {
 	struct kthread_worker *worker;	/* NULL: nothing to wait for */
 	struct kthread_work *work;	/* NULL: the whole worker */
-	uint32_t target;		/* a run of the work, or a place in the worker's order */
+	uint32_t target;		/* the number of a run, or an epoch of the worker */
 };
 
 void kthread_flush_begin_work(struct kthread_flush *flush, struct kthread_work *work);
@@ -442,6 +442,13 @@ bool kthread_worker_freezing(struct kthread_worker *worker);
 
 /* kthread_work_busy - KTHREAD_WORK_PENDING, KTHREAD_WORK_EXECUTING, both, or 0: idle. */
 unsigned int kthread_work_busy(struct kthread_work *work);
+
+/*
+ * kthread_work_worker - the worker that a work was queued on last; NULL: none yet
+ *
+ * In its own callback that is the worker which runs it. Elsewhere a live snapshot.
+ */
+struct kthread_worker *kthread_work_worker(struct kthread_work *work);
 
 /* kthread_work_pending - is it queued and not yet begun? A live snapshot. */
 bool kthread_work_pending(struct kthread_work *work);

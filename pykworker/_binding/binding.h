@@ -40,6 +40,7 @@ struct pykw_worker {
 	_Atomic(PyObject *) current;	/* the Work executing; set by the worker's thread */
 	uint64_t coalesced;		/* under the GIL */
 	bool abandoned;			/* nothing is queued any more; under the GIL */
+	bool keeps_gil;			/* its thread holds the GIL; that thread only */
 	struct kthread_worker_stats last; /* as they were when it was destroyed */
 	uint64_t handover_ns;		/* see gil.c; worker's thread only */
 };
@@ -76,8 +77,10 @@ PyThreadState *gil_leave(void);
 void gil_return(PyThreadState *state);
 
 /* On a worker's thread: take it unless it is kept; give it back if it is kept. */
-void gil_keep(struct pykw_worker *pw);
-void gil_give_back(void);
+static inline void gil_keep(struct pykw_worker *pw);
+static inline void gil_give_back(struct pykw_worker *pw);
+void gil_take(struct pykw_worker *pw);
+void gil_drop(struct pykw_worker *pw);
 
 /* Around kthread_worker_fn on a thread that has the GIL. */
 void gil_lend(void);
@@ -105,5 +108,17 @@ void pykw_tell_core(struct pykw_worker *pw, const char *method, PyObject *first,
 
 /* The exception being raised, as an object with its traceback; clears it. */
 PyObject *pykw_fetch_exception(void);
+
+static inline void gil_keep(struct pykw_worker *pw)
+{
+	if (!pw->keeps_gil)
+		gil_take(pw);
+}
+
+static inline void gil_give_back(struct pykw_worker *pw)
+{
+	if (pw->keeps_gil)
+		gil_drop(pw);
+}
 
 #endif /* PYKW_BINDING_H */

@@ -23,12 +23,11 @@
 /* Threads that have given the GIL back to wait in gil_leave. */
 static _Atomic(uint32_t) waiting;
 
-/* The calling thread's custody of the GIL while it serves a worker. */
+/* What the calling thread needs to take the GIL while it serves a worker. */
 static _Thread_local struct {
 	PyThreadState *state;		/* while it does not hold the GIL; NULL: none yet */
 	PyGILState_STATE before;	/* for PyGILState_Release, when made is set */
 	bool made;			/* its thread state was made here */
-	bool keeps;			/* it holds the GIL */
 } custody;
 
 PyThreadState *gil_leave(void)
@@ -76,43 +75,36 @@ static void poll_for_handover(struct pykw_worker *pw)
 	} while (clock_ns() < until);
 }
 
-void gil_keep(struct pykw_worker *pw)
+void gil_take(struct pykw_worker *pw)
 {
-	if (custody.keeps)
-		return;
 	poll_for_handover(pw);
 	if (custody.state) {
 		PyEval_RestoreThread(custody.state);
+		pw->keeps_gil = true;
 	} else {
 		/* The first Python work on this thread; its state lives as long as the thread. */
 		custody.before = PyGILState_Ensure();
 		custody.made = true;
-		custody.keeps = true;
+		pw->keeps_gil = true;
 		pykw_tell_core(pw, "thread_started", NULL, NULL);
 	}
-	custody.keeps = true;
 	pw->handover_ns = somebody_waits() ? HANDOVER_MAX_NS : pw->handover_ns / 2;
 }
 
-void gil_give_back(void)
+void gil_drop(struct pykw_worker *pw)
 {
-	if (!custody.keeps)
-		return;
-	custody.keeps = false;
+	pw->keeps_gil = false;
 	custody.state = PyEval_SaveThread();
 }
 
 void gil_lend(void)
 {
-	custody.keeps = false;
 	custody.state = PyEval_SaveThread();
 }
 
 void gil_take_home(void)
 {
-	if (!custody.keeps)
-		PyEval_RestoreThread(custody.state);
-	custody.keeps = false;
+	PyEval_RestoreThread(custody.state);
 	custody.state = NULL;
 }
 
@@ -122,8 +114,8 @@ void gil_forget(struct pykw_worker *pw)
 		return;
 	gil_keep(pw);
 	pykw_tell_core(pw, "thread_ending", NULL, NULL);
+	pw->keeps_gil = false;
 	custody.made = false;
-	custody.keeps = false;
 	custody.state = NULL;
 	PyGILState_Release(custody.before);
 }

@@ -13,9 +13,10 @@ static struct pykw_work *object_of(struct kthread_work *work)
 	return (struct pykw_work *)((char *)work - offsetof(struct pykw_work, work));
 }
 
-static struct pykw_worker *current_pykw_worker(void)
+/* In the work's own callback. */
+static struct pykw_worker *worker_of(struct kthread_work *work)
 {
-	return kthread_worker_data(kthread_current_worker());
+	return kthread_worker_data(kthread_work_worker(work));
 }
 
 /* ---- Python works ---- */
@@ -44,7 +45,7 @@ static PyObject *call(struct pykw_work *w)
 
 static void run_python(struct kthread_work *work)
 {
-	struct pykw_worker *pw = current_pykw_worker();
+	struct pykw_worker *pw = worker_of(work);
 	struct pykw_work *w = object_of(work);
 	PyObject *result;
 
@@ -115,10 +116,10 @@ static void give_back_later(struct pykw_work *w)
 
 static void run_native(struct kthread_work *work)
 {
-	struct pykw_worker *pw = current_pykw_worker();
+	struct pykw_worker *pw = worker_of(work);
 	struct pykw_work *w = object_of(work);
 
-	gil_give_back();
+	gil_give_back(pw);
 	atomic_store_explicit(&pw->current, (PyObject *)w, memory_order_release);
 	w->native->function(w->native->data);
 	atomic_store_explicit(&pw->current, NULL, memory_order_release);

@@ -45,8 +45,7 @@ void pykw_tell_core(struct pykw_worker *pw, const char *method, PyObject *first,
 
 static void on_idle(struct kthread_worker *worker)
 {
-	(void)worker;
-	gil_give_back();
+	gil_give_back(kthread_worker_data(worker));
 }
 
 static void on_interrupted(struct kthread_worker *worker)
@@ -60,7 +59,7 @@ static void on_interrupted(struct kthread_worker *worker)
 		pykw_tell_core(pw, "interrupted", exception, NULL);
 		Py_XDECREF(exception);
 	}
-	gil_give_back();
+	gil_give_back(pw);
 }
 
 static void on_leave(struct kthread_worker *worker)

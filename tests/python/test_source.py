@@ -50,7 +50,7 @@ def test_every_ordered_access_has_a_label_of_the_list(path):
     text = path.read_text()
     labels = declared_labels(text)
     wrong = [
-        f"{path.name}:{number}: {operation} has {f'the unknown label {label}' if label else 'no label'}"
+        f"{path.name}:{number}: {operation} has the label {label}"
         for number, operation, label, _ in ordered_accesses(text)
         if label not in labels
     ]
@@ -110,7 +110,11 @@ def test_the_cdef_agrees_with_the_headers(tmp_path):
     subprocess.run([compiler, *flags, "-DPy_LIMITED_API=0x030B0000", *sources], check=True)
 
     # And the check can fail: the same with a declaration that differs.
-    changed = (binding / "binding.cdef").read_text().replace("int pykw_should_stop(void)", "long pykw_should_stop(void)")
+    changed = (
+        (binding / "binding.cdef")
+        .read_text()
+        .replace("int pykw_should_stop(void)", "long pykw_should_stop(void)")
+    )
     assert changed != (binding / "binding.cdef").read_text()
     (tmp_path / "binding.cdef").write_text(changed)
     for name in ("binding.h", "worker.c"):
