@@ -740,7 +740,7 @@ class Worker:
 
     # -- works
 
-    def queue(self, work: Work) -> bool:
+    def queue(self, work: Work, /) -> bool:
         """Put *work* at the tail of the list.
 
         What the caller wrote before is seen by the run that this call asks for, and by the one
@@ -758,7 +758,7 @@ class Worker:
             raise TypeError(f"queue() takes a Work, not {type(work).__name__}")
         return self._core.queue(work)
 
-    def queue_many(self, works: Iterable[Work]) -> int:
+    def queue_many(self, works: Iterable[Work], /) -> int:
         """Queue all of *works*, in their order.
 
         Returns how many were queued; the others were pending already. Raises TypeError, before

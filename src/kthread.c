@@ -634,6 +634,9 @@ int kthread_freeze_timeout(struct kthread *k, uint64_t timeout_ns)
 	if (kthread_orphaned(k))
 		return 0;
 	deadline = park_deadline(timeout_ns);
+	before = load_acquire(&k->flags); /* act */
+	if ((before & FREEZE) && load_acquire(&k->rests_for) == before) /* rest */
+		return 0; /* it rests already */
 	before = request(k, FREEZE, 0);
 	mine = before + REQUEST;
 	poke(k);

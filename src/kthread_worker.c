@@ -20,8 +20,14 @@
  *		claim in that word's order sees what the claimer wrote before. With a plain
  *		load where the work is found pending, a producer could write its request,
  *		be told "already pending", and that run, already begun, would not see it.
+ *	gate	a producer counts itself among claims before it claims / the gate is shut
+ *		(read-modify-writes of one word): a producer is either seen by who shuts it,
+ *		and waited for, or sees it shut. And it stops being counted (release) after
+ *		its push / is seen gone (acquire): then the push is seen as well. Without
+ *		this one told "already pending" by a claim not yet pushed could flush, or
+ *		destroy, the worker without that run.
  *	inbox	push (release) / take (acquire): the work's members are seen by the worker.
- *	park	push or poke, full fence (park-b1), look whether it sleeps / say "asleep", full
+ *	park	push, end of a claim or poke, full fence (park-b1), look whether it sleeps / say "asleep", full
  *		fence (park-b0), look at inbox and flags. Without either, the worker
  *		misses the work and the producer misses the sleeper: it sleeps on it.
  *	F	started_seq stored (release) when a run is taken off the list, after
@@ -35,6 +41,7 @@
  *		current_work = NULL, full fence, look at flushing / flushing++, full fence,
  *		look at current_work: either the worker sees the flusher or the flusher sees
  *		the work done. Without either both miss, and the flusher sleeps for ever.
+ *		In the same way flush-b0 meets park-b1: end of a claim / look at claims.
  *	event	event changed (release) / read (acquire) before the look at what is waited
  *		for: a waiter whose look was too early does not sleep on the old value.
  *	poke	flags changed (read-modify-write) after the request / flags read (acquire)
@@ -89,15 +96,22 @@ enum worker_flags {
 	POKE = 1u << 8,		/* from here up: counts the pokes, so that each changes the word */
 };
 
-/* What the inbox holds when nothing may be pushed any more. */
-#define INBOX_CLOSED ((struct kthread_work *)(uintptr_t)1)
-#define INBOX_FORKED ((struct kthread_work *)(uintptr_t)2)
+/* worker->claims */
+enum claim_state {
+	GATE_CLOSED = 1u << 0,	/* being destroyed, or destroyed */
+	GATE_FORKED = 1u << 1,	/* left behind in the parent process */
+	GATES = GATE_CLOSED | GATE_FORKED,
+	CLAIM = 1u << 2,	/* from here up: counts the producers between claim and push */
+};
 
 /* A window of polling that had no success does not begin smaller than this. */
 #define POLL_START_NS 20000u
 
 /* That many destroyed workers are kept from use. */
 #define POOL_KEEPS 16
+
+/* How often a flush of the worker looks for a moment without a claim before it waits for one. */
+#define CLAIM_LOOKS 1000
 
 /* Looks at the clock between two looks of a polling loop are this many looks apart. */
 #define POLL_LOOKS 16
@@ -114,16 +128,6 @@ static _Thread_local struct kthread_worker *served;
 
 /* How long the calling thread may sleep at a stretch while it serves; 0: no end of it. */
 static _Thread_local uint64_t patience_ns;
-
-static bool inbox_is_closed(const struct kthread_work *head)
-{
-	return head == INBOX_CLOSED || head == INBOX_FORKED;
-}
-
-static int refusal(const struct kthread_work *head)
-{
-	return head == INBOX_FORKED ? -ESRCH : -ESHUTDOWN;
-}
 
 static struct kthread_worker *worker_of(uintptr_t state)
 {
@@ -211,8 +215,6 @@ static void append_batch(struct kthread_worker *worker, struct kthread_work *new
 	struct kthread_work *work, *older, *newer = NULL;
 	uint32_t n = 0;
 
-	if (!newest)
-		return;
 	for (work = newest; work; work = older) {
 		older = work->next;
 		work->next = newer;
@@ -229,26 +231,15 @@ static void append_batch(struct kthread_worker *worker, struct kthread_work *new
 }
 
 /*
- * Only holders of the lock take or close, so that what is seen open stays open.
  * Another thread than the worker's pokes the worker afterwards: it could be about to
  * sleep on an inbox that this has emptied. Returns whether there was anything.
  */
 static bool take_inbox_locked(struct kthread_worker *worker)
 {
-	struct kthread_work *head = load_relaxed(&worker->inbox);
-
-	if (!head || inbox_is_closed(head))
+	if (!load_relaxed(&worker->inbox))
 		return false;
 	append_batch(worker, exchange_acquire(&worker->inbox, NULL)); /* inbox */
 	return true;
-}
-
-static void close_inbox_locked(struct kthread_worker *worker, struct kthread_work *mark)
-{
-	struct kthread_work *head = exchange_acquire(&worker->inbox, mark); /* inbox */
-
-	if (!inbox_is_closed(head))
-		append_batch(worker, head);
 }
 
 /* ---- fork and pool ---- */
@@ -319,7 +310,7 @@ static void after_fork_child(void)
 	kthread_mutex_init(&global_lock);
 	for (struct kthread_worker *w = registry; w; w = w->registry_next) {
 		kthread_mutex_init(&w->lock);
-		close_inbox_locked(w, INBOX_FORKED);
+		store_relaxed(&w->claims, GATE_FORKED);
 		store_relaxed(&w->flags, FORKED);
 		store_relaxed(&w->task, NULL);
 		store_relaxed(&w->current_work, NULL);
@@ -342,13 +333,12 @@ static uint32_t this_cpu(void)
 }
 
 /*
- * Wake the worker if it sleeps. To be called right after the read-modify-write that
- * gave it something to do. Every queue looks, not only one that found the inbox
- * empty: a producer preempted between its push and its look delays nobody else's.
+ * Wake the worker if it sleeps, after a full fence. Every queue looks, not only one that
+ * found the inbox empty: a producer preempted between its push and its look delays
+ * nobody else's.
  */
 static void wake_worker(struct kthread_worker *worker)
 {
-	fence_full_after_rmw(); /* park-b1, pairs with park-b0 */
 	if (load_relaxed(&worker->sleep) == ASLEEP &&
 	    exchange_relaxed(&worker->sleep, AWAKE) == ASLEEP) {
 		store_relaxed(&worker->waker_cpu, this_cpu());
@@ -362,6 +352,7 @@ static void poke_worker(void *arg)
 	struct kthread_worker *worker = arg;
 
 	fetch_add_acq_rel(&worker->flags, POKE); /* poke */
+	fence_full_after_rmw(); /* park-b1, pairs with park-b0 */
 	wake_worker(worker);
 	park_wake_all(&worker->flags);
 }
@@ -452,18 +443,25 @@ static void wait_end(void)
 /* Sleep until the wait, which has begun, is over. What ends it comes before tell_waiters. */
 static int sleep_until_over(const struct kthread_wait *wait, uint64_t deadline, bool interruptible)
 {
+	int result;
+
+	fetch_add_relaxed(&wait->worker->flushing, 1);
+	fence_full(); /* flush-b0, pairs with worker-b1 */
 	for (;;) {
 		uint32_t event = load_acquire(&wait->worker->event); /* event */
-		int result;
 
+		result = 0;
 		if (wait_is_over(wait))
-			return 0;
+			break;
 		result = sleep_on_event(wait->worker, event, deadline);
-		if (result == -ETIMEDOUT)
-			return wait_is_over(wait) ? 0 : -ETIMEDOUT;
-		if (result == -EINTR && interruptible)
-			return -EINTR;
+		if (result == -ETIMEDOUT && wait_is_over(wait))
+			result = 0;
+		if (!result || (result == -EINTR && !interruptible))
+			continue;
+		break;
 	}
+	fetch_sub_relaxed(&wait->worker->flushing, 1);
+	return result;
 }
 
 /* ---- queue ---- */
@@ -482,41 +480,55 @@ static void end_pending(struct kthread_work *work, uintptr_t idle_state)
 	exchange_acq_rel(&work->state, (idle_state & ~(uintptr_t)PENDING) ^ PARITY); /* claim */
 }
 
-/* Does its old worker still execute the work? The work is claimed or idle. */
+/*
+ * Does its old worker still execute the work? The work is claimed or idle. When it does
+ * not, what its last run wrote is seen here, and so by the next, on another thread.
+ */
 static bool executes_elsewhere(uintptr_t state, struct kthread_worker *worker,
 			       struct kthread_work *work)
 {
 	struct kthread_worker *old = worker_of(state);
 
-	return old && old != worker && load_relaxed(&old->current_work) == work;
+	if (!old || old == worker)
+		return false;
+	if (load_relaxed(&old->current_work) == work)
+		return true;
+	fence_acquire(&old->current_work); /* flush-b1, pairs with worker-b0 */
+	return false;
+}
+
+static bool has_claims(struct kthread_worker *worker)
+{
+	return load_acquire(&worker->claims) >= CLAIM; /* gate */
+}
+
+/* The last touch of the worker by a producer, but for the wake. */
+static void end_claim(struct kthread_worker *worker, bool pushed)
+{
+	uint32_t left = fetch_sub_acq_rel(&worker->claims, CLAIM) - CLAIM; /* gate */
+
+	fence_full_after_rmw(); /* park-b1, pairs with park-b0 */
+	if (pushed || (left & GATES))
+		wake_worker(worker);
+	if (left < CLAIM && load_relaxed(&worker->flushing)) {
+		fetch_add_relaxed(&worker->quiet, 1);
+		tell_waiters(worker);
+	}
 }
 
 /*
- * Give a claimed work back. A flusher may have seen it pending meanwhile, so this
- * counts as a run that was dropped, and flushers are told.
+ * Claim the work for the worker. Returns 1: it is ours to push; 0: it is pending there
+ * already; -EBUSY.
+ *
+ * The second look at the old worker is for a work that was queued there, and begun,
+ * between the first look and the claim. It is given back then, and what is told to others
+ * who try to queue it on two workers at the same moment may be "pending" instead of
+ * -EBUSY. A flusher may have seen it pending, so that this counts as a run dropped.
  */
-static int refuse(struct kthread_worker *worker, struct kthread_work *work, uintptr_t before,
-		  int result)
+static int claim(struct kthread_worker *worker, struct kthread_work *work)
 {
-	end_pending(work, before);
-	fence_full(); /* worker-b1, pairs with flush-b0 */
-	if (load_relaxed(&worker->flushing))
-		tell_waiters(worker);
-	return result;
-}
+	uintptr_t state = load_acquire(&work->state), claimed; /* claim */
 
-int kthread_queue_work_status(struct kthread_worker *worker, struct kthread_work *work)
-{
-	struct kthread_work *head;
-	uintptr_t state, claimed;
-
-	if (!worker || !work || !work->func)
-		return -EINVAL;
-	head = load_relaxed(&worker->inbox);
-	if (inbox_is_closed(head))
-		return refusal(head);
-
-	state = load_acquire(&work->state); /* claim */
 	do {
 		claimed = (uintptr_t)worker | (state & STATE_FLAGS) | PENDING;
 		if (state & PENDING)
@@ -526,17 +538,37 @@ int kthread_queue_work_status(struct kthread_worker *worker, struct kthread_work
 	} while (!cas_acq_rel(&work->state, &state, claimed)); /* claim */
 	if (state & PENDING)
 		return worker_of(state) == worker ? 0 : -EBUSY;
+	if (!executes_elsewhere(state, worker, work))
+		return 1;
+	end_pending(work, state);
+	fence_full(); /* worker-b1, pairs with flush-b0 */
+	if (load_relaxed(&worker->flushing))
+		tell_waiters(worker);
+	return -EBUSY;
+}
 
-	/* Ours now. It may have been run between the look and the claim: look again. */
-	if (executes_elsewhere(state, worker, work))
-		return refuse(worker, work, state, -EBUSY);
-	do {
-		if (inbox_is_closed(head))
-			return refuse(worker, work, state, refusal(head));
-		work->next = head;
-	} while (!cas_release(&worker->inbox, &head, work)); /* inbox */
-	wake_worker(worker);
-	return 1;
+int kthread_queue_work_status(struct kthread_worker *worker, struct kthread_work *work)
+{
+	struct kthread_work *head;
+	uint32_t claims;
+	int result;
+
+	if (!worker || !work || !work->func)
+		return -EINVAL;
+	claims = fetch_add_acq_rel(&worker->claims, CLAIM); /* gate */
+	if (claims & GATES) {
+		end_claim(worker, false);
+		return claims & GATE_FORKED ? -ESRCH : -ESHUTDOWN;
+	}
+	result = claim(worker, work);
+	if (result > 0) {
+		head = load_relaxed(&worker->inbox);
+		do
+			work->next = head;
+		while (!cas_release(&worker->inbox, &head, work)); /* inbox */
+	}
+	end_claim(worker, result > 0);
+	return result;
 }
 
 bool kthread_queue_work(struct kthread_worker *worker, struct kthread_work *work)
@@ -651,7 +683,8 @@ static uint32_t next_window(uint32_t window, uint64_t waited_ns, uint32_t max_ns
 
 static bool has_to_look(struct kthread_worker *worker, uint32_t flags)
 {
-	return load_relaxed(&worker->inbox) || load_relaxed(&worker->flags) != flags;
+	return load_relaxed(&worker->inbox) || load_relaxed(&worker->flags) != flags ||
+	       ((flags & CLOSING) && !has_claims(worker));
 }
 
 static bool poll_for_work(struct kthread_worker *worker, uint32_t flags, uint64_t until)
@@ -775,8 +808,11 @@ static void serve(struct kthread_worker *worker, struct kthread *k)
 		}
 		if (run_one(worker))
 			continue;
-		if (flags & CLOSING)
-			break;
+		if (flags & CLOSING) {
+			/* Who was counted before the gate was shut pushes yet, and wakes. */
+			if (!has_claims(worker) && !load_relaxed(&worker->inbox))
+				break;
+		}
 		idle(worker, flags);
 	}
 	tell_idle(worker);
@@ -893,6 +929,11 @@ void kthread_flush_begin_work(struct kthread_flush *flush, struct kthread_work *
 	uint32_t started;
 	uintptr_t state;
 
+	flush->worker = NULL;
+	flush->work = work;
+	flush->sealed = true;
+	if (!work)
+		return;
 	/*
 	 * Wait for the run that is pending, else for the last one begun. While started_seq
 	 * stays the same, state is of the same moment, or is about to follow it: then
@@ -903,28 +944,71 @@ void kthread_flush_begin_work(struct kthread_flush *flush, struct kthread_work *
 		state = load_acquire(&work->state); /* claim */
 	} while (load_relaxed(&work->started_seq) != started);
 	flush->worker = worker_of(state);
-	flush->work = work;
 	flush->target = started;
 	if ((state & PENDING) && !(state & PARITY) == !(started & 1))
 		flush->target++;
 }
 
-void kthread_flush_begin_worker(struct kthread_flush *flush, struct kthread_worker *worker)
+/* All that is listed now is of this epoch or an earlier one, and to be waited for. */
+static void seal(struct kthread_flush *flush)
 {
+	struct kthread_worker *worker = flush->worker;
 	bool taken;
 
 	lock_worker(worker);
 	taken = take_inbox_locked(worker);
-	flush->worker = worker;
-	flush->work = NULL;
 	flush->target = worker->epoch++;
+	flush->sealed = true;
 	unlock_worker(worker);
 	if (taken)
 		poke_worker(worker);
 }
 
-/* Is the run noted over, and no earlier one still executing? */
-static bool work_reached(const struct kthread_flush *flush)
+void kthread_flush_begin_worker(struct kthread_flush *flush, struct kthread_worker *worker)
+{
+	flush->worker = worker;
+	flush->work = NULL;
+	flush->sealed = false;
+	if (!worker)
+		return;
+	/* A claim takes some nanoseconds, unless its thread is preempted just there. */
+	for (int i = 0; i < CLAIM_LOOKS && has_claims(worker); i++)
+		cpu_relax();
+	if (!has_claims(worker))
+		seal(flush);
+}
+
+/*
+ * Works are claimed and not yet listed; someone may have been told that they are pending.
+ * Wait for a moment without a claim: what was claimed before it is listed then.
+ */
+static int wait_and_seal(struct kthread_flush *flush, uint64_t deadline)
+{
+	struct kthread_worker *worker = flush->worker;
+	uint32_t quiet;
+	int result = 0;
+
+	fetch_add_relaxed(&worker->flushing, 1);
+	quiet = load_relaxed(&worker->quiet);
+	fence_full(); /* flush-b0, pairs with worker-b1 */
+	while (!result) {
+		uint32_t event = load_acquire(&worker->event); /* event */
+
+		if (!has_claims(worker) || load_relaxed(&worker->quiet) != quiet)
+			break;
+		result = sleep_on_event(worker, event, deadline);
+	}
+	fetch_sub_relaxed(&worker->flushing, 1);
+	if (!result)
+		seal(flush);
+	return result;
+}
+
+/*
+ * Is the run noted over? Unless exact, the answer may be no for a moment too long, but
+ * takes no lock while the work executes.
+ */
+static bool work_reached(const struct kthread_flush *flush, bool exact)
 {
 	struct kthread_worker *worker = flush->worker;
 	uint32_t started = load_acquire(&flush->work->started_seq); /* F */
@@ -934,9 +1018,9 @@ static bool work_reached(const struct kthread_flush *flush)
 		return false;
 	if (load_relaxed(&worker->current_work) != flush->work)
 		return true;
-	if (started == flush->target)
+	if (!exact && started == flush->target)
 		return false;
-	/* It executes again, or still: only together do these two say which run it is. */
+	/* It executes: only these two together say which run it is. */
 	lock_worker(worker);
 	reached = load_relaxed(&worker->current_work) != flush->work ||
 		  seq_past(worker->current_seq, flush->target);
@@ -962,14 +1046,14 @@ static bool worker_reached(const struct kthread_flush *flush)
 
 static bool flush_reached(const struct kthread_flush *flush)
 {
-	return flush->work ? work_reached(flush) : worker_reached(flush);
+	return flush->work ? work_reached(flush, true) : worker_reached(flush);
 }
 
 static bool poll_work(const struct kthread_flush *flush, uint64_t until)
 {
 	do {
 		for (int i = 0; i < POLL_LOOKS; i++) {
-			if (work_reached(flush))
+			if (work_reached(flush, false))
 				return true;
 			cpu_relax();
 		}
@@ -1077,18 +1161,22 @@ static int poll_and_sleep(struct kthread_flush *flush, uint64_t deadline)
 int kthread_flush_wait(struct kthread_flush *flush, uint64_t timeout_ns)
 {
 	struct kthread_worker *worker = flush->worker;
+	uint64_t deadline;
 	int result = 0;
 
 	if (!worker)
 		return 0;
-	if (!flush_reached(flush)) {
+	deadline = park_deadline(timeout_ns);
+	if (!flush->sealed)
+		result = wait_and_seal(flush, deadline);
+	if (!result && !flush_reached(flush)) {
 		if (served == worker)
 			return -EDEADLK;
 		if (load_relaxed(&worker->flags) & FORKED)
 			return -ESRCH;
 		if (!timeout_ns)
 			return -ETIMEDOUT;
-		result = poll_and_sleep(flush, park_deadline(timeout_ns));
+		result = poll_and_sleep(flush, deadline);
 	}
 	fence_acquire(&worker->current_work); /* flush-b1, pairs with worker-b0 */
 	return result;
@@ -1188,7 +1276,7 @@ static struct kthread_worker *worker_from_pool(void)
 	worker->data = NULL;
 	lock_worker(worker);
 	store_relaxed(&worker->flags, 0);
-	store_release(&worker->inbox, NULL); /* inbox */
+	fetch_and_acq_rel(&worker->claims, ~(uint32_t)GATES); /* gate */
 	unlock_worker(worker);
 	return worker;
 }
@@ -1469,6 +1557,7 @@ static void drop_all(struct kthread_worker *worker)
 		struct kthread_work *work;
 
 		lock_worker(worker);
+		take_inbox_locked(worker);
 		work = worker->work_list.first;
 		if (work) {
 			list_remove(worker, work);
@@ -1514,11 +1603,17 @@ static void bury(struct kthread_worker *worker, uint32_t life)
 	unlock_global();
 }
 
+/* No thread, and no producer that will push yet. */
+static bool has_ended(struct kthread_worker *worker)
+{
+	return has_no_thread(worker) && !has_claims(worker);
+}
+
 static void close_locked(struct kthread_worker *worker)
 {
 	if (load_relaxed(&worker->flags) & (CLOSING | DEAD))
 		return;
-	close_inbox_locked(worker, INBOX_CLOSED);
+	fetch_or_acq_rel(&worker->claims, GATE_CLOSED); /* gate */
 	ask_to_leave_locked(worker, CLOSING);
 }
 
@@ -1533,7 +1628,7 @@ void kthread_close_worker(struct kthread_worker *worker)
 
 static int destroy_worker(struct kthread_worker *worker, uint64_t timeout_ns, bool interruptible)
 {
-	struct kthread_wait wait = { .worker = worker, .reached = has_no_thread };
+	struct kthread_wait wait = { .worker = worker, .reached = has_ended };
 	uint64_t deadline;
 	uint32_t life;
 	bool dead;

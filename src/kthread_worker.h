@@ -123,17 +123,22 @@ struct kthread_worker_ops {
  */
 struct kthread_worker {
 	/* What producers touch. */
-	KTHREAD_ATOMIC(struct kthread_work *) inbox; /* newest first, or a closed mark (park pair) */
+	KTHREAD_ATOMIC(struct kthread_work *) inbox; /* newest first (inbox, park pairs) */
+	KTHREAD_ATOMIC(uint32_t) claims; /* enum claim_state: who is about to push (gate pair) */
 	KTHREAD_ATOMIC(uint32_t) sleep;	/* enum sleep_state (park pair) */
 	KTHREAD_ATOMIC(uint32_t) waker_cpu; /* of the last that woke the worker; a hint */
-	char producers_end[48];		/* keeps them off the next cache line */
+	char producers_end[44];		/* keeps what follows off their cache line */
 
-	/* What flushers read and the worker writes at every run. */
-	KTHREAD_ATOMIC(struct kthread_work *) current_work; /* worker's thread (flush pairs) */
-	KTHREAD_ATOMIC(uint32_t) flushing; /* waiters about to look or to sleep (flush pairs) */
+	/* What all look at and few write. */
+	KTHREAD_ATOMIC(uint32_t) flushing; /* who is about to look or to sleep (flush pairs) */
+	KTHREAD_ATOMIC(uint32_t) flags;	/* enum worker_flags; stored under lock (poke pair) */
+	KTHREAD_ATOMIC(uint32_t) quiet;	/* counts the moments without a claim that were waited for */
 	KTHREAD_ATOMIC(uint32_t) event;	/* what waiters sleep on; lowest bit: someone sleeps */
-	KTHREAD_ATOMIC(uint32_t) flags;	/* enum worker_flags; stored under lock */
 	KTHREAD_ATOMIC(uint32_t) cpu;	/* where the worker went idle last; a hint */
+	char shared_end[44];
+
+	/* What the worker writes at every run. */
+	KTHREAD_ATOMIC(struct kthread_work *) current_work; /* worker's thread (flush pairs) */
 	uint32_t current_seq;		/* number of the run of current_work; under lock */
 	uint32_t current_epoch;		/* its work's; under lock */
 
@@ -171,8 +176,9 @@ struct kthread_worker {
  * as in the kernel.
  */
 #define KTHREAD_WORKER_INIT(worker)						\
-	{ NULL, 0, 0, { 0 },							\
-	  NULL, 0, 0, 0, 0, 0, 0,						\
+	{ NULL, 0, 0, 0, { 0 },							\
+	  0, 0, 0, 0, 0, { 0 },							\
+	  NULL, 0, 0,								\
 	  0, KTHREAD_POLL_MAX_DEFAULT_NS, 0, 0,					\
 	  PTHREAD_MUTEX_INITIALIZER, { NULL, NULL }, NULL, NULL, NULL,		\
 	  0, 0, 0, 0, 0, 0,							\
@@ -276,7 +282,9 @@ int kthread_start_worker(struct kthread_worker *worker, const struct kthread_att
  * thread. A thread that kthread_start_worker or kthread_run_worker made is joined;
  * any other returns from kthread_worker_fn. Without a thread nothing happens. A
  * frozen worker is thawed first. From one of the worker's own callbacks it only
- * asks, and takes effect when that callback ends.
+ * asks, and takes effect when that callback ends. Of a thread that kthread_run,
+ * kthread_run_worker or kthread_start_worker made, kthread_stop(worker->task) does the
+ * same, as in the kernel.
  *
  * Returns 0
  * -ETIMEDOUT: the callback still runs; the request stands, and may be made again to wait
@@ -312,6 +320,8 @@ void kthread_close_worker(struct kthread_worker *worker);
  * workers, never to the system, so that a work which ran on it may be flushed or
  * queued elsewhere later. A caller whose own struct held the worker calls
  * kthread_init_work on such works before their next use.
+ *
+ * In a forked child a worker of the parent can be destroyed: it has no thread there.
  *
  * From any thread but the worker's own; sleeps.
  *
@@ -391,12 +401,14 @@ int kthread_flush_worker_timeout(struct kthread_worker *worker, uint64_t timeout
 /*
  * A flush in steps, for a caller that must look after other things while it waits:
  * _begin notes what is to be waited for, _wait may then be called repeatedly.
- * A flush that is not waited for to its end needs no undoing.
+ * A flush that is not waited for to its end needs no undoing. Nothing, NULL, is
+ * waited for at once.
  */
 struct kthread_flush {
 	struct kthread_worker *worker;	/* NULL: nothing to wait for */
 	struct kthread_work *work;	/* NULL: the whole worker */
 	uint32_t target;		/* the number of a run, or an epoch of the worker */
+	bool sealed;			/* the target is known */
 };
 
 void kthread_flush_begin_work(struct kthread_flush *flush, struct kthread_work *work);

@@ -164,13 +164,14 @@ static int cond_wait_until(struct bucket *b, uint64_t deadline_ns)
 
 int park_wait(_Atomic(uint32_t) *word, uint32_t expected, uint64_t deadline_ns)
 {
-	struct bucket *b = bucket_of(word);
+	struct bucket *b;
 	sigset_t all, old, pending;
 	uint64_t until = deadline_ns;
 	int result = 0;
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
+	b = bucket_of(word);
 	if (handlers_may_run(&old)) {
 		uint64_t slice = park_deadline(SLICE_NS);
 
@@ -194,12 +195,13 @@ int park_wait(_Atomic(uint32_t) *word, uint32_t expected, uint64_t deadline_ns)
 
 void park_wake_all(_Atomic(uint32_t) *word)
 {
-	struct bucket *b = bucket_of(word);
+	struct bucket *b;
 	sigset_t all, old;
 	int saved = errno;
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
+	b = bucket_of(word);
 	pthread_mutex_lock(&b->mutex);
 	pthread_cond_broadcast(&b->changed);
 	pthread_mutex_unlock(&b->mutex);

@@ -121,8 +121,16 @@ static struct pykw_worker *handle_of(PyObject *self)
 
 static bool is_work(PyObject *object)
 {
-	if (PyObject_TypeCheck(object, pykw_work_type))
+	/* The first type seen, Work itself as a rule, is kept for good and need only be compared. */
+	static PyTypeObject *usual;
+
+	if (Py_TYPE(object) == usual)
 		return true;
+	if (PyObject_TypeCheck(object, pykw_work_type)) {
+		if (!usual)
+			usual = (PyTypeObject *)Py_NewRef((PyObject *)Py_TYPE(object));
+		return true;
+	}
 	PyErr_Format(PyExc_TypeError, "a Work is needed, not %R", (PyObject *)Py_TYPE(object));
 	return false;
 }
@@ -199,19 +207,19 @@ static PyObject *worker_queue_many(PyObject *self, PyObject *works)
 
 	if (!pw)
 		return NULL;
-	/* A tuple of our own: nobody changes it meanwhile. */
-	list = PySequence_Tuple(works);
+	/* A list can be used as it is: no Python code runs from here on that could change it. */
+	list = PyList_Check(works) ? Py_NewRef(works) : PySequence_List(works);
 	if (!list)
 		return NULL;
-	n = PyTuple_Size(list);
+	n = PyList_Size(list);
 	for (Py_ssize_t i = 0; i < n; i++) {
-		if (!is_work(PyTuple_GetItem(list, i))) {
+		if (!is_work(PyList_GetItem(list, i))) {
 			Py_DECREF(list);
 			return NULL;
 		}
 	}
 	for (Py_ssize_t i = 0; i < n && result >= 0; i++) {
-		result = queue_one(pw, PyTuple_GetItem(list, i));
+		result = queue_one(pw, PyList_GetItem(list, i));
 		queued += result == 1;
 	}
 	Py_DECREF(list);
@@ -474,6 +482,7 @@ void pykw_worker_stats(uintptr_t worker, uint64_t *counters)
  * requeues itself for ever is not noted anew each time.
  */
 #define AGAIN ((int64_t)1 << 32)
+#define AGAIN_FROM_THE_BEGIN ((int64_t)1 << 33)
 
 static int64_t wait_for_flush(struct kthread_flush *flush, uint64_t timeout_ns)
 {
@@ -489,7 +498,9 @@ static int64_t wait_for_flush(struct kthread_flush *flush, uint64_t timeout_ns)
 	gil_return(state);
 	pykw_drain_finished();
 	result = after_slice(result, timeout_ns);
-	return result == -EINTR ? AGAIN | flush->target : result;
+	if (result != -EINTR)
+		return result;
+	return flush->sealed ? AGAIN | flush->target : AGAIN_FROM_THE_BEGIN;
 }
 
 int64_t pykw_flush_work(uintptr_t work, int64_t again, uint64_t timeout_ns)
@@ -509,9 +520,14 @@ int64_t pykw_flush_worker(uintptr_t worker, int64_t again, uint64_t timeout_ns)
 
 	if (!w)
 		return 0;
-	kthread_flush_begin_worker(&flush, w);
-	if (again)
+	if (again & AGAIN) {
+		flush.worker = w;
+		flush.work = NULL;
 		flush.target = (uint32_t)again;
+		flush.sealed = true;
+	} else {
+		kthread_flush_begin_worker(&flush, w);
+	}
 	return wait_for_flush(&flush, timeout_ns);
 }
 

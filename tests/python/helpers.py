@@ -78,6 +78,18 @@ def wait_until(condition: Any) -> None:
         time.sleep(0.0005)
 
 
+def give_time_to_sleep(native_id: int) -> None:
+    """Let a thread come to its sleep. It makes a test sharper; none may need it to pass."""
+    asleep = 0
+    for _ in range(200):
+        if sys.platform == "linux":
+            with open(f"/proc/self/task/{native_id}/stat", "rb") as stat:
+                asleep = asleep + 1 if stat.read().rpartition(b") ")[2][:1] == b"S" else 0
+        if asleep == 10:
+            return
+        time.sleep(0.0005)
+
+
 def wait_for_end(native_id: int) -> None:
     """Wait until the thread is gone, whoever made it."""
     if sys.platform == "linux":

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
-from helpers import LIMIT, Background, Gate, hold, wait_until
+from helpers import LIMIT, Background, Gate, give_time_to_sleep, hold, wait_until
 
 
 def test_never_queued_work_returns_at_once(kw):
@@ -91,15 +92,38 @@ def test_work_queued_again_while_executing_is_waited_for_twice(kw, worker):
 
 
 def test_flush_begun_before_the_first_run_ends_waits_for_the_second(kw, worker):
-    gate = Gate()
-    work = kw.Work(gate)
+    """The first run ends once the flusher sleeps; in the second, one that woke may show itself.
+
+    Neither is needed for the test to pass, but for it to fail where a flush waits for the
+    executing run though another one is pending.
+    """
+    flusher = threading.get_native_id()
+    entered, about_to_flush = threading.Event(), threading.Event()
+    order = []
+
+    def first():
+        entered.set()
+        assert about_to_flush.wait(LIMIT)
+        give_time_to_sleep(flusher)
+        order.append("first run")
+
+    def second():
+        for _ in range(50):
+            if "flushed" in order:
+                break
+            time.sleep(0.001)
+        order.append("second run")
+
+    runs = iter([first, second])
+    work = kw.Work(lambda: next(runs)())
     worker.queue(work)
-    gate.wait_entered()
-    worker.queue(work)
-    opener = Background(gate.open)
+    assert entered.wait(LIMIT)
+    assert worker.queue(work) is True
+    about_to_flush.set()
     work.flush()
-    assert gate.runs == 2
-    opener.result()
+    order.append("flushed")
+    worker.flush()
+    assert order == ["first run", "second run", "flushed"]
 
 
 def test_flush_of_the_pending_run_does_not_wait_for_a_later_one(kw, worker):

@@ -193,6 +193,7 @@ def test_parent_forks_in_a_storm_of_queueing(kw):
     lines = run(
         kw,
         """
+        sys.setswitchinterval(1e-5)  # so that forks come in the middle of everything
         workers = [kw.Worker() for _ in range(2)]
         counts = [0] * 4
         ran = [0] * 4

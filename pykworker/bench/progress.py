@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What stands on the terminal while the run goes on.
+
+Drawn between two measurements only, by the calling thread: a bar that a thread of its own keeps
+moving would take the interpreter from what is being measured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import TextIO
+
+Step = Callable[[str, str], None]
+
+
+@contextlib.contextmanager
+def progress(total: int, stream: TextIO | None = None) -> Iterator[Step]:
+    """Gives a function to call before each of `total` measurements, with case and contestant.
+
+    A bar where rich is installed, else a line that is written over; where `stream` (standard
+    error) is not a terminal, nothing.
+    """
+    stream = sys.stderr if stream is None else stream
+    if not stream.isatty():
+        yield _silent
+        return
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import TimeElapsedColumn as Elapsed
+    except ImportError:
+        with _line(total, stream) as step:
+            yield step
+        return
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Elapsed(),
+        console=Console(file=stream),
+        auto_refresh=False,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("", total=total)
+        begun = -1
+
+        def advance(case: str, contestant: str) -> None:
+            nonlocal begun
+            begun += 1
+            bar.update(task, completed=begun, description=f"{case}: {contestant}")
+            bar.refresh()
+
+        yield advance
+
+
+def _silent(_case: str, _contestant: str) -> None:
+    pass
+
+
+@contextlib.contextmanager
+def _line(total: int, stream: TextIO) -> Iterator[Step]:
+    begun = 0
+
+    def advance(case: str, contestant: str) -> None:
+        nonlocal begun
+        begun += 1
+        stream.write(f"\r\x1b[K{begun}/{total} {case}: {contestant}"[:100])
+        stream.flush()
+
+    try:
+        yield advance
+    finally:
+        stream.write("\r\x1b[K")
+        stream.flush()
