@@ -18,7 +18,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, NoReturn, ParamSpec, Self, TypeVar
 
 from pykworker import _unraisable
@@ -206,6 +206,15 @@ class _Core:
 
 
 _live: set[_Core] = set()  # those whose thread may call
+
+
+def _serve(runs: Iterable[Callable[[], object]]) -> None:
+    """What a worker's thread is in while it runs a burst; see ``work.c``."""
+    for run in runs:
+        run()
+
+
+lib.pykw_set_serve(id(_serve))
 
 
 # --- works -------------------------------------------------------------------------------------

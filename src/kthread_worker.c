@@ -547,27 +547,65 @@ static int claim(struct kthread_worker *worker, struct kthread_work *work)
 	return -EBUSY;
 }
 
+void kthread_batch_begin(struct kthread_batch *batch, struct kthread_worker *worker)
+{
+	uint32_t claims;
+
+	batch->worker = worker;
+	batch->newest = NULL;
+	batch->oldest = NULL;
+	batch->refused = 0;
+	if (!worker) {
+		batch->refused = -EINVAL;
+		return;
+	}
+	claims = fetch_add_acq_rel(&worker->claims, CLAIM); /* gate */
+	if (claims & GATES)
+		batch->refused = claims & GATE_FORKED ? -ESRCH : -ESHUTDOWN;
+}
+
+int kthread_batch_add(struct kthread_batch *batch, struct kthread_work *work)
+{
+	int result = batch->refused;
+
+	if (result)
+		return result;
+	if (!work || !work->func)
+		return -EINVAL;
+	result = claim(batch->worker, work);
+	if (result > 0) {
+		work->next = batch->newest;
+		batch->newest = work;
+		if (!batch->oldest)
+			batch->oldest = work;
+	}
+	return result;
+}
+
+void kthread_batch_end(struct kthread_batch *batch)
+{
+	struct kthread_worker *worker = batch->worker;
+
+	if (!worker)
+		return;
+	if (batch->newest) {
+		struct kthread_work *head = load_relaxed(&worker->inbox);
+
+		do
+			batch->oldest->next = head;
+		while (!cas_release(&worker->inbox, &head, batch->newest)); /* inbox */
+	}
+	end_claim(worker, batch->newest != NULL);
+}
+
 int kthread_queue_work_status(struct kthread_worker *worker, struct kthread_work *work)
 {
-	struct kthread_work *head;
-	uint32_t claims;
+	struct kthread_batch batch;
 	int result;
 
-	if (!worker || !work || !work->func)
-		return -EINVAL;
-	claims = fetch_add_acq_rel(&worker->claims, CLAIM); /* gate */
-	if (claims & GATES) {
-		end_claim(worker, false);
-		return claims & GATE_FORKED ? -ESRCH : -ESHUTDOWN;
-	}
-	result = claim(worker, work);
-	if (result > 0) {
-		head = load_relaxed(&worker->inbox);
-		do
-			work->next = head;
-		while (!cas_release(&worker->inbox, &head, work)); /* inbox */
-	}
-	end_claim(worker, result > 0);
+	kthread_batch_begin(&batch, worker);
+	result = kthread_batch_add(&batch, work);
+	kthread_batch_end(&batch);
 	return result;
 }
 
@@ -582,46 +620,54 @@ bool kthread_queue_work(struct kthread_worker *worker, struct kthread_work *work
 
 /* ---- the worker's thread: dequeue and run ---- */
 
-/*
- * Take the first work off the list and make it idle: from here on it may be queued
- * again. Returns NULL when there is none.
- */
-static struct kthread_work *dequeue(struct kthread_worker *worker, kthread_work_func_t *func,
-				    bool *more)
+/* The first work that is listed; NULL: none. Under lock. */
+static struct kthread_work *first_locked(struct kthread_worker *worker)
 {
-	struct kthread_work *work;
-
-	lock_worker(worker);
 	if (!worker->work_list.first)
 		take_inbox_locked(worker);
-	work = worker->work_list.first;
-	if (work) {
-		list_remove(worker, work);
-		*more = worker->work_list.first != NULL;
-		if (*more)
-			__builtin_prefetch(worker->work_list.first);
-		*func = work->func;
-		worker->executed++;
-		worker->current_seq = load_relaxed(&work->started_seq) + 1;
-		worker->current_epoch = work->epoch;
-		store_relaxed(&worker->current_work, work);
-		end_pending(work, load_relaxed(&work->state));
-	}
-	unlock_worker(worker);
-	return work;
+	return worker->work_list.first;
 }
 
-/* A run is over: tell flushers, if it is one that some of them waits for. */
+/* Take the first work off the list and make it idle: from here on it may be queued again. */
+static void begin_run_locked(struct kthread_worker *worker, struct kthread_work *work)
+{
+	list_remove(worker, work);
+	worker->more = worker->work_list.first != NULL;
+	if (worker->more)
+		__builtin_prefetch(worker->work_list.first);
+	worker->executed++;
+	worker->current_seq = load_relaxed(&work->started_seq) + 1;
+	worker->current_epoch = work->epoch;
+	store_relaxed(&worker->current_work, work);
+	end_pending(work, load_relaxed(&work->state));
+}
+
+/* The run is over. Not a touch of the work: its address is all that is used. */
+static void end_run(struct kthread_worker *worker)
+{
+	fence_release(&worker->current_work); /* worker-b0, pairs with flush-b1 */
+	store_relaxed(&worker->current_work, NULL);
+	fence_full(); /* worker-b1, pairs with flush-b0 */
+}
+
+/* Does somebody wait for the run of work that has just ended? Under lock. */
+static bool waited_for_locked(struct kthread_worker *worker, const struct kthread_work *work)
+{
+	const struct kthread_work *first = worker->work_list.first;
+
+	for (struct kthread_flush_waiter *w = worker->waiters; w; w = w->next)
+		if (w->flush->work ? w->flush->work == work :
+				     !first || seq_past(first->epoch, w->flush->target))
+			return true;
+	return false;
+}
+
 static void tell_flushers(struct kthread_worker *worker, const struct kthread_work *work)
 {
-	bool waited_for = false;
+	bool waited_for;
 
 	lock_worker(worker);
-	for (struct kthread_flush_waiter *w = worker->waiters; w && !waited_for; w = w->next)
-		waited_for = w->flush->work == work ||
-			     (!w->flush->work &&
-			      (!worker->work_list.first ||
-			       seq_past(worker->work_list.first->epoch, w->flush->target)));
+	waited_for = waited_for_locked(worker, work);
 	unlock_worker(worker);
 	if (waited_for)
 		tell_waiters(worker);
@@ -636,23 +682,51 @@ static void tell_idle(struct kthread_worker *worker)
 /* Execute the first work. Returns false when there is none. */
 static bool run_one(struct kthread_worker *worker)
 {
-	kthread_work_func_t func;
+	kthread_work_func_t func = NULL;
 	struct kthread_work *work;
-	bool more;
 
-	work = dequeue(worker, &func, &more);
+	lock_worker(worker);
+	work = first_locked(worker);
+	if (work) {
+		func = work->func;
+		begin_run_locked(worker, work);
+	}
+	unlock_worker(worker);
 	if (!work)
 		return false;
 	func(work);
-	/* Not a touch of the work from here on: its address is all that is used. */
-	if (!more && !load_relaxed(&worker->inbox))
+	work = load_relaxed(&worker->current_work); /* another, after kthread_next_work */
+	if (!worker->more && !load_relaxed(&worker->inbox))
 		tell_idle(worker);
-	fence_release(&worker->current_work); /* worker-b0, pairs with flush-b1 */
-	store_relaxed(&worker->current_work, NULL);
-	fence_full(); /* worker-b1, pairs with flush-b0 */
+	end_run(worker);
 	if (load_relaxed(&worker->flushing))
 		tell_flushers(worker, work);
 	return true;
+}
+
+struct kthread_work *kthread_next_work(struct kthread_worker *worker, kthread_work_func_t func)
+{
+	const struct kthread_work *ended = load_relaxed(&worker->current_work);
+	struct kthread_work *work;
+	bool waited_for;
+
+	if (load_acquire(&worker->flags) != worker->seen_flags) /* poke */
+		return NULL;
+	if (!worker->more && !load_relaxed(&worker->inbox))
+		return NULL;
+	lock_worker(worker);
+	work = first_locked(worker);
+	if (!work || work->func != func) {
+		unlock_worker(worker);
+		return NULL;
+	}
+	end_run(worker);
+	waited_for = load_relaxed(&worker->flushing) && waited_for_locked(worker, ended);
+	begin_run_locked(worker, work);
+	unlock_worker(worker);
+	if (waited_for)
+		tell_waiters(worker);
+	return work;
 }
 
 /* ---- the worker's thread: idle ---- */
@@ -789,18 +863,17 @@ static void rest(struct kthread_worker *worker, uint32_t flags)
 
 static void serve(struct kthread_worker *worker, struct kthread *k)
 {
-	uint32_t seen = 0;
 	bool looked = false;
 
 	for (;;) {
 		uint32_t flags = load_acquire(&worker->flags); /* poke */
 
 		/* Every request changes flags. */
-		if (!looked || flags != seen) {
+		if (!looked || flags != worker->seen_flags) {
 			if (has_to_leave(k, flags))
 				break;
 			looked = !has_to_rest(worker, k, flags);
-			seen = flags;
+			worker->seen_flags = flags;
 			if (!looked) {
 				rest(worker, flags);
 				continue;

@@ -141,6 +141,8 @@ struct kthread_worker {
 	KTHREAD_ATOMIC(struct kthread_work *) current_work; /* worker's thread (flush pairs) */
 	uint32_t current_seq;		/* number of the run of current_work; under lock */
 	uint32_t current_epoch;		/* its work's; under lock */
+	uint32_t seen_flags;		/* flags when they were acted upon; worker's thread only */
+	uint32_t more;			/* was anything listed behind it? worker's thread only */
 
 	KTHREAD_ATOMIC(uint32_t) lock_ready; /* 0 until lock inherits priority (lock-init pair) */
 	KTHREAD_ATOMIC(uint32_t) poll_max_ns; /* longest busy poll; see kthread_worker_set_busy_poll */
@@ -178,7 +180,7 @@ struct kthread_worker {
 #define KTHREAD_WORKER_INIT(worker)						\
 	{ NULL, 0, 0, 0, { 0 },							\
 	  0, 0, 0, 0, 0, { 0 },							\
-	  NULL, 0, 0,								\
+	  NULL, 0, 0, 0, 0,							\
 	  0, KTHREAD_POLL_MAX_DEFAULT_NS, 0, 0,					\
 	  PTHREAD_MUTEX_INITIALIZER, { NULL, NULL }, NULL, NULL, NULL,		\
 	  0, 0, 0, 0, 0, 0,							\
@@ -362,6 +364,38 @@ bool kthread_queue_work(struct kthread_worker *worker, struct kthread_work *work
  * Returns 1: queued; 0: already pending; -errno: refused, as above. Leaves errno alone.
  */
 int kthread_queue_work_status(struct kthread_worker *worker, struct kthread_work *work);
+
+/*
+ * Queue many works with one push: begin, add each, end. Between begin and end no other
+ * call may be made for the worker, and the end must come soon: a flush or a destruction
+ * of the worker waits for it. As kthread_queue_work, from anywhere.
+ */
+struct kthread_batch {
+	struct kthread_worker *worker;
+	struct kthread_work *newest;
+	struct kthread_work *oldest;
+	int refused;			/* 0, or what every add returns */
+};
+
+void kthread_batch_begin(struct kthread_batch *batch, struct kthread_worker *worker);
+/* Returns as kthread_queue_work_status; what was added runs after the end. */
+int kthread_batch_add(struct kthread_batch *batch, struct kthread_work *work);
+void kthread_batch_end(struct kthread_batch *batch);
+
+/*
+ * kthread_next_work - in a callback: end this run, and begin that of the next work
+ * @worker: the one that runs the callback
+ * @func: the function that the next work must have
+ *
+ * For an embedder that runs works of one kind in a loop of its own, without returning to
+ * the worker for each. From here on the calling callback is that of the work returned: what
+ * it was called for is over, its flushers are told, and it is not to be touched.
+ *
+ * Returns the next work, which executes now, or
+ * NULL: nothing has changed, and the callback is to return: no work is pending, the next one
+ * has another function, or a stop, a freeze or the like was asked for
+ */
+struct kthread_work *kthread_next_work(struct kthread_worker *worker, kthread_work_func_t func);
 
 /*
  * kthread_flush_work, ..._timeout - wait for a work

@@ -8,8 +8,8 @@
  * (binding.cdef). The generated wrappers keep the GIL; a function that waits gives it
  * back itself, see gil.c.
  *
- * The ways from C into Python are two as well: a work's callback, and the methods of
- * the worker's core object, see struct pykw_worker.
+ * The ways from C into Python are two as well: a work's callback, see work.c, and the
+ * methods of the worker's core object, see struct pykw_worker.
  *
  * References: a Work object is held once for each queueing that said true, from then
  * until that run is over or dropped. No Python code runs while a lock of the core is
@@ -38,6 +38,7 @@ struct pykw_worker {
 	 */
 	PyObject *core;
 	_Atomic(PyObject *) current;	/* the Work executing; set by the worker's thread */
+	PyObject *runs;			/* see work.c; worker's thread, under the GIL */
 	uint64_t coalesced;		/* under the GIL */
 	bool abandoned;			/* nothing is queued any more; under the GIL */
 	bool keeps_gil;			/* its thread holds the GIL; that thread only */
@@ -92,7 +93,10 @@ void gil_forget(struct pykw_worker *pw);
 /* ---- work.c ---- */
 
 extern PyTypeObject *pykw_work_type;
-int pykw_make_work_type(void);
+int pykw_make_work_types(void);
+
+/* The worker's thread leaves. Under the GIL. */
+void pykw_forget_runs(struct pykw_worker *pw);
 
 /* Give back the references to native works that have run. Under the GIL. */
 void pykw_drain_finished(void);

@@ -113,6 +113,7 @@ void gil_forget(struct pykw_worker *pw)
 	if (!custody.made)
 		return;
 	gil_keep(pw);
+	pykw_forget_runs(pw);
 	pykw_tell_core(pw, "thread_ending", NULL, NULL);
 	pw->keeps_gil = false;
 	custody.made = false;

@@ -43,6 +43,146 @@ static PyObject *call(struct pykw_work *w)
 	return PyObject_CallNoArgs(w->fn);
 }
 
+/*
+ * A burst is not run by one call from C for each work. The interpreter calls a Python
+ * function from a loop in Python for a third of what such a call costs. So when more than
+ * one work is listed,
+ *
+ *	def serve(runs):
+ *		for run in runs:
+ *			run()
+ *
+ * is called once, and runs is an iterator which ends one run and begins the next each
+ * time it is asked: it says stop where the list has none, or one of another kind. The last
+ * run is ended by the core as usual, after the GIL was given back. When a callback raises,
+ * so does serve, and what is current then is the one that did.
+ */
+struct runs {
+	PyObject_HEAD
+	struct pykw_worker *pw;
+	PyObject *call_current;		/* what runs a work that has arguments */
+	bool begun;			/* the first one, which the core has begun, was given out */
+};
+
+static PyTypeObject *runs_type;
+static PyObject *serve_function;
+
+void pykw_set_serve(uintptr_t id_function)
+{
+	serve_function = Py_NewRef((PyObject *)id_function);
+}
+
+static void run_python(struct kthread_work *work);
+
+static struct pykw_work *current_work(struct pykw_worker *pw)
+{
+	return (struct pykw_work *)atomic_load_explicit(&pw->current, memory_order_relaxed);
+}
+
+/* A run begins: w is shown as the current one, instead of what was. */
+static void set_current(struct pykw_worker *pw, struct pykw_work *w)
+{
+	if (w)
+		w->coalesced = 0;
+	atomic_store_explicit(&pw->current, (PyObject *)w, memory_order_relaxed);
+}
+
+static PyObject *runs_next(PyObject *self)
+{
+	struct runs *runs = (struct runs *)self;
+	struct pykw_worker *pw = runs->pw;
+	struct pykw_work *w = current_work(pw);
+
+	if (runs->begun) {
+		struct kthread_work *next = kthread_next_work(pw->worker, run_python);
+		struct pykw_work *ended = w;
+
+		if (!next)
+			return NULL;
+		w = object_of(next);
+		set_current(pw, w);
+		Py_DECREF(ended); /* held since it was queued */
+	}
+	runs->begun = true;
+	return Py_NewRef(w->args ? runs->call_current : w->fn);
+}
+
+static PyObject *runs_call_current(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	return call(current_work(((struct runs *)self)->pw));
+}
+
+static PyMethodDef runs_methods[] = {
+	{ "call_current", runs_call_current, METH_NOARGS, NULL },
+	{ NULL, NULL, 0, NULL },
+};
+
+static void runs_dealloc(PyObject *self)
+{
+	PyTypeObject *type = Py_TYPE(self);
+
+	((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+	Py_DECREF(type);
+}
+
+static PyType_Slot runs_slots[] = {
+	{ Py_tp_dealloc, runs_dealloc },
+	{ Py_tp_iter, PyObject_SelfIter },
+	{ Py_tp_iternext, runs_next },
+	{ Py_tp_methods, runs_methods },
+	{ 0, NULL },
+};
+
+static PyType_Spec runs_spec = {
+	.name = "pykworker._native.Runs",
+	.basicsize = sizeof(struct runs),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+	.slots = runs_slots,
+};
+
+static PyObject *make_runs(struct pykw_worker *pw)
+{
+	struct runs *runs = (struct runs *)((allocfunc)PyType_GetSlot(runs_type, Py_tp_alloc))(
+		runs_type, 0);
+
+	if (!runs)
+		return NULL;
+	runs->pw = pw;
+	runs->call_current = PyObject_GetAttrString((PyObject *)runs, "call_current");
+	if (!runs->call_current) {
+		Py_DECREF(runs);
+		return NULL;
+	}
+	/* The bound method holds it, and it the method: ended by pykw_forget_runs. */
+	return (PyObject *)runs;
+}
+
+void pykw_forget_runs(struct pykw_worker *pw)
+{
+	struct runs *runs = (struct runs *)pw->runs;
+
+	if (!runs)
+		return;
+	pw->runs = NULL;
+	Py_CLEAR(runs->call_current);
+	Py_DECREF(runs);
+}
+
+/* Run the current work and those behind it. */
+static PyObject *serve(struct pykw_worker *pw)
+{
+	if (!pw->runs) {
+		pw->runs = make_runs(pw);
+		if (!pw->runs) {
+			PyErr_Clear();
+			return call(current_work(pw));
+		}
+	}
+	((struct runs *)pw->runs)->begun = false;
+	return PyObject_CallFunctionObjArgs(serve_function, pw->runs, NULL);
+}
+
 static void run_python(struct kthread_work *work)
 {
 	struct pykw_worker *pw = worker_of(work);
@@ -50,9 +190,9 @@ static void run_python(struct kthread_work *work)
 	PyObject *result;
 
 	gil_keep(pw);
-	w->coalesced = 0;
-	atomic_store_explicit(&pw->current, (PyObject *)w, memory_order_relaxed);
-	result = call(w);
+	set_current(pw, w);
+	result = pw->worker->more ? serve(pw) : call(w);
+	w = current_work(pw); /* another, when more were run */
 	if (result) {
 		Py_DECREF(result);
 	} else {
@@ -61,7 +201,7 @@ static void run_python(struct kthread_work *work)
 		pykw_tell_core(pw, "report", (PyObject *)w, exception);
 		Py_XDECREF(exception);
 	}
-	atomic_store_explicit(&pw->current, NULL, memory_order_relaxed);
+	set_current(pw, NULL);
 	Py_DECREF(w); /* held since it was queued */
 }
 
@@ -321,8 +461,9 @@ static PyType_Spec work_spec = {
 	.slots = work_slots,
 };
 
-int pykw_make_work_type(void)
+int pykw_make_work_types(void)
 {
+	runs_type = (PyTypeObject *)PyType_FromSpec(&runs_spec);
 	pykw_work_type = (PyTypeObject *)PyType_FromSpec(&work_spec);
-	return pykw_work_type ? 0 : -1;
+	return runs_type && pykw_work_type ? 0 : -1;
 }

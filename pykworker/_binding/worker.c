@@ -13,6 +13,9 @@
  */
 #define SLICE_NS 250000000u
 
+/* How many works queue_many pushes at once. */
+#define BATCH 256
+
 PyTypeObject *pykw_worker_type;
 
 static bool interpreter_exits;
@@ -135,21 +138,21 @@ static bool is_work(PyObject *object)
 	return false;
 }
 
+/* What queueing begins with: NULL, or the worker. */
+static struct kthread_worker *open_worker(struct pykw_worker *pw)
+{
+	return pw->abandoned ? NULL : pw->worker;
+}
+
 /* 1: queued; 0: already pending; -errno: refused. */
-static int queue_one(struct pykw_worker *pw, PyObject *object)
+static int add_one(struct pykw_worker *pw, struct kthread_batch *batch, PyObject *object)
 {
 	struct pykw_work *w = (struct pykw_work *)object;
-	int result;
+	int result = kthread_batch_add(batch, &w->work);
 
-	if (!pw->worker || pw->abandoned)
-		return -ESHUTDOWN;
-	/* First: a native run may be over before the next line. */
-	Py_INCREF(object);
-	result = kthread_queue_work_status(pw->worker, &w->work);
-	if (result == 1)
-		return 1;
-	Py_DECREF(object);
-	if (result == 0) {
+	if (result > 0) {
+		Py_INCREF(object);
+	} else if (result == 0) {
 		w->coalesced++;
 		pw->coalesced++;
 	}
@@ -177,11 +180,17 @@ PyDoc_STRVAR(queue_doc,
 static PyObject *worker_queue(PyObject *self, PyObject *work)
 {
 	struct pykw_worker *pw = handle_of(self);
+	struct kthread_batch batch;
 	int result;
 
 	if (!pw || !is_work(work))
 		return NULL;
-	result = queue_one(pw, work);
+	if (!open_worker(pw))
+		return raise_refusal(-ESHUTDOWN);
+	/* Held, and counted, before it is pushed: then a native run may end at any time. */
+	kthread_batch_begin(&batch, pw->worker);
+	result = add_one(pw, &batch, work);
+	kthread_batch_end(&batch);
 	return result < 0 ? raise_refusal(result) : PyBool_FromLong(result);
 }
 
@@ -201,6 +210,7 @@ PyDoc_STRVAR(queue_many_doc,
 static PyObject *worker_queue_many(PyObject *self, PyObject *works)
 {
 	struct pykw_worker *pw = handle_of(self);
+	struct kthread_batch batch;
 	Py_ssize_t n, queued = 0;
 	PyObject *list;
 	int result = 0;
@@ -218,9 +228,18 @@ static PyObject *worker_queue_many(PyObject *self, PyObject *works)
 			return NULL;
 		}
 	}
-	for (Py_ssize_t i = 0; i < n && result >= 0; i++) {
-		result = queue_one(pw, PyList_GetItem(list, i));
-		queued += result == 1;
+	if (n && !open_worker(pw))
+		result = -ESHUTDOWN;
+	for (Py_ssize_t i = 0; i < n && result >= 0;) {
+		/* Some at a time, so that native works begin meanwhile. */
+		Py_ssize_t end = n - i < BATCH ? n : i + BATCH;
+
+		kthread_batch_begin(&batch, pw->worker);
+		for (; i < end && result >= 0; i++) {
+			result = add_one(pw, &batch, PyList_GetItem(list, i));
+			queued += result == 1;
+		}
+		kthread_batch_end(&batch);
 	}
 	Py_DECREF(list);
 	return result < 0 ? raise_refusal(result) : PyLong_FromSsize_t(queued);
@@ -277,7 +296,7 @@ int pykw_make_worker_type(void)
 /* cffi can't return a Python object: they are put into a list of the caller's. */
 void pykw_export_types(uintptr_t id_list)
 {
-	if ((!pykw_work_type && pykw_make_work_type() < 0) ||
+	if ((!pykw_work_type && pykw_make_work_types() < 0) ||
 	    (!pykw_worker_type && pykw_make_worker_type() < 0)) {
 		PyErr_WriteUnraisable(NULL);
 		return;
@@ -347,6 +366,8 @@ int pykw_worker_run(uintptr_t worker, bool main_thread)
 	result = kthread_worker_fn(w);
 	kthread_set_patience(0);
 	gil_take_home();
+	if (!kthread_worker_thread(w, NULL, NULL))
+		pykw_forget_runs(from_handle(worker));
 	return result;
 }
 
