@@ -15,8 +15,11 @@ from pathlib import Path
 from cffi import FFI
 
 ROOT = Path(__file__).resolve().parent
-CORE = ["kthread_worker.c", "kthread.c", "park.c"]
-BINDING = ["gil.c", "work.c", "worker.c"]
+SOURCES = [
+    str(path.relative_to(ROOT))
+    for folder in ("src", "pykworker/_binding")
+    for path in sorted((ROOT / folder).glob("*.c"))
+]
 
 PREAMBLE = """
 #include "binding.h"
@@ -32,12 +35,12 @@ ffibuilder.cdef((ROOT / "pykworker/_binding/binding.cdef").read_text())
 ffibuilder.set_source(
     "pykworker._native",
     PREAMBLE,
-    sources=[f"src/{name}" for name in CORE] + [f"pykworker/_binding/{name}" for name in BINDING],
+    sources=SOURCES,
     include_dirs=["src", "pykworker/_binding"],
     depends=[
         str(path.relative_to(ROOT))
         for folder in ("src", "pykworker/_binding")
-        for path in sorted((ROOT / folder).iterdir())
+        for path in sorted((ROOT / folder).glob("*.[chd]*"))
     ],
     # The stable ABI of 3.11: one module serves it and every later CPython.
     define_macros=[("Py_LIMITED_API", "0x030B0000")],

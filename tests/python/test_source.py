@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CORE = [ROOT / "src" / name for name in ("kthread_worker.c", "kthread.c")]
+WORKER = ["kthread_worker.c", "worker_flush.c", "worker_life.c", "worker_internal.h"]
+# A head that lists the pairs, and the files that it lists them for.
+UNITS = {"kthread_worker.c": WORKER, "kthread.c": ["kthread.c"]}
 
 BOTH = r"cas_(?:strong_)?acq_rel|exchange_acq_rel|fetch_\w+_acq_rel"
 RELEASES = rf"store_release|cas_release|fence_release|{BOTH}"
@@ -45,26 +47,33 @@ def ordered_accesses(text: str) -> list[tuple[int, str, str | None, str | None]]
     return found
 
 
-@pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)
-def test_every_ordered_access_has_a_label_of_the_list(path):
-    text = path.read_text()
-    labels = declared_labels(text)
+def source(name: str) -> str:
+    return (ROOT / "src" / name).read_text()
+
+
+def accesses_of(head: str) -> list[tuple[str, int, str, str | None, str | None]]:
+    return [(name, *access) for name in UNITS[head] for access in ordered_accesses(source(name))]
+
+
+@pytest.mark.parametrize("head", UNITS)
+def test_every_ordered_access_has_a_label_of_the_list(head):
+    labels = declared_labels(source(head))
     wrong = [
-        f"{path.name}:{number}: {operation} has the label {label}"
-        for number, operation, label, _ in ordered_accesses(text)
+        f"{name}:{number}: {operation} has the label {label}"
+        for name, number, operation, label, _ in accesses_of(head)
         if label not in labels
     ]
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)
-def test_every_label_has_a_partner(path):
-    accesses = ordered_accesses(path.read_text())
-    fences = {label: partner for _, _, label, partner in accesses if partner}
+@pytest.mark.parametrize("head", UNITS)
+def test_every_label_has_a_partner(head):
+    accesses = accesses_of(head)
+    fences = {label: partner for *_, label, partner in accesses if partner}
     for label, partner in fences.items():
         assert fences.get(partner) == label, f"{label} names {partner}, which does not name it"
     sides: dict[str, set[str]] = {}
-    for _, operation, label, partner in accesses:
+    for _, _, operation, label, partner in accesses:
         if label and not partner:
             side = sides.setdefault(label, set())
             side |= {"releases"} if re.fullmatch(RELEASES, operation) else set()
@@ -76,17 +85,29 @@ def test_every_label_has_a_partner(path):
         assert side == {"releases", "acquires"}, f"{label} only {side}"
 
 
-@pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)
-def test_the_list_of_pairs_has_no_label_that_is_not_used(path):
-    text = path.read_text()
-    used = {label for _, _, label, _ in ordered_accesses(text)}
-    assert declared_labels(text) - used <= {"park"}
+@pytest.mark.parametrize("head", UNITS)
+def test_the_list_of_pairs_has_no_label_that_is_not_used(head):
+    used = {label for *_, label, _ in accesses_of(head)}
+    assert declared_labels(source(head)) - used <= {"park"}
 
 
-@pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)
-def test_no_access_bypasses_the_vocabulary(path):
+@pytest.mark.parametrize("name", [name for names in UNITS.values() for name in names])
+def test_no_access_bypasses_the_vocabulary(name):
     """An atomic_... of <stdatomic.h> would be sequentially consistent, and have no label."""
-    assert re.findall(r"\batomic_\w+\(", path.read_text()) == []
+    assert re.findall(r"\batomic_\w+\(", source(name)) == []
+
+
+def test_every_file_of_the_core_is_looked_at():
+    checked = {name for names in UNITS.values() for name in names}
+    others = {
+        "park.c",
+        "park.h",
+        "barrier.h",
+        "kthread.h",
+        "kthread_worker.h",
+        "kthread_internal.h",
+    }
+    assert {path.name for path in (ROOT / "src").glob("*.[ch]")} == checked | others
 
 
 def test_the_check_sees_a_missing_label():
@@ -106,7 +127,8 @@ def test_the_cdef_agrees_with_the_headers(tmp_path):
     binding = ROOT / "pykworker" / "_binding"
     include = [f"-I{ROOT / 'src'}", f"-I{binding}", f"-I{sysconfig.get_path('include')}"]
     flags = ["-std=gnu11", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", *include]
-    sources = [str(binding / name) for name in ("gil.c", "work.c", "worker.c")]
+    sources = [str(path) for path in binding.glob("*.c")]
+    assert sources
     subprocess.run([compiler, *flags, "-DPy_LIMITED_API=0x030B0000", *sources], check=True)
 
     # And the check can fail: the same with a declaration that differs.

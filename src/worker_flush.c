@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * worker_flush.c - waiting for works and workers. See worker_internal.h.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include "worker_internal.h"
+
+/* How often a flush of the worker looks for a moment without a claim before it waits for one. */
+#define CLAIM_LOOKS 1000
+
+/* ---- waiting, and deadlock ---- */
+
+/* Sleep until event is no longer what it was. Returns as park_wait. */
+static int sleep_on_event(struct kthread_worker *worker, uint32_t event, uint64_t deadline)
+{
+	if (!(event & 1)) {
+		uint32_t expected = event;
+
+		if (!cas_strong_relaxed(&worker->event, &expected, event | 1) &&
+		    expected != (event | 1))
+			return 0;
+	}
+	return park_wait(&worker->event, event | 1, deadline);
+}
+
+static bool flush_reached(const struct kthread_flush *flush);
+
+static bool wait_is_over(const struct kthread_wait *wait)
+{
+	return wait->flush ? flush_reached(wait->flush) : wait->reached(wait->worker);
+}
+
+int kthread_wait_begin(const struct kthread_wait *wait)
+{
+	struct kthread_worker *me = kthread_served, *w = wait->worker;
+	int result = 0;
+
+	if (!me)
+		return 0;
+	kthread_lock_global();
+	while (w != me && w->waits_for && !wait_is_over(w->waits_for))
+		w = w->waits_for->worker;
+	if (w != me)
+		me->waits_for = wait;
+	else if (!wait_is_over(wait))
+		result = -EDEADLK;
+	kthread_unlock_global();
+	return result;
+}
+
+void kthread_wait_end(void)
+{
+	if (!kthread_served)
+		return;
+	kthread_lock_global();
+	kthread_served->waits_for = NULL;
+	kthread_unlock_global();
+}
+
+int kthread_sleep_until_over(const struct kthread_wait *wait, uint64_t deadline, bool interruptible)
+{
+	int result;
+
+	fetch_add_relaxed(&wait->worker->flushing, 1);
+	fence_full(); /* flush-b0, pairs with worker-b1 */
+	for (;;) {
+		uint32_t event = load_acquire(&wait->worker->event); /* event */
+
+		result = 0;
+		if (wait_is_over(wait))
+			break;
+		result = sleep_on_event(wait->worker, event, deadline);
+		if (result == -ETIMEDOUT && wait_is_over(wait))
+			result = 0;
+		if (!result || (result == -EINTR && !interruptible))
+			continue;
+		break;
+	}
+	fetch_sub_relaxed(&wait->worker->flushing, 1);
+	return result;
+}
+
+/* ---- flush ---- */
+
+void kthread_flush_begin_work(struct kthread_flush *flush, struct kthread_work *work)
+{
+	uint32_t started;
+	uintptr_t state;
+
+	flush->worker = NULL;
+	flush->work = work;
+	flush->sealed = true;
+	if (!work)
+		return;
+	/*
+	 * Wait for the run that is pending, else for the last one begun. While started_seq
+	 * stays the same, state is of the same moment, or is about to follow it: then
+	 * PARITY differs, and the run seen pending has just got its number.
+	 */
+	do {
+		started = load_acquire(&work->started_seq); /* F */
+		state = load_acquire(&work->state); /* claim */
+	} while (load_relaxed(&work->started_seq) != started);
+	flush->worker = worker_of(state);
+	flush->target = started;
+	if ((state & PENDING) && !(state & PARITY) == !(started & 1))
+		flush->target++;
+}
+
+/* All that is listed now is of this epoch or an earlier one, and to be waited for. */
+static void seal(struct kthread_flush *flush)
+{
+	struct kthread_worker *worker = flush->worker;
+	bool taken;
+
+	lock_worker(worker);
+	taken = kthread_take_inbox_locked(worker);
+	flush->target = worker->epoch++;
+	flush->sealed = true;
+	unlock_worker(worker);
+	if (taken)
+		kthread_poke_worker(worker);
+}
+
+void kthread_flush_begin_worker(struct kthread_flush *flush, struct kthread_worker *worker)
+{
+	flush->worker = worker;
+	flush->work = NULL;
+	flush->sealed = false;
+	if (!worker)
+		return;
+	/* A claim takes some nanoseconds, unless its thread is preempted just there. */
+	for (int i = 0; i < CLAIM_LOOKS && has_claims(worker); i++)
+		cpu_relax();
+	if (!has_claims(worker))
+		seal(flush);
+}
+
+/*
+ * Works are claimed and not yet listed; someone may have been told that they are pending.
+ * Wait for a moment without a claim: what was claimed before it is listed then.
+ */
+static int wait_and_seal(struct kthread_flush *flush, uint64_t deadline)
+{
+	struct kthread_worker *worker = flush->worker;
+	uint32_t quiet;
+	int result = 0;
+
+	fetch_add_relaxed(&worker->flushing, 1);
+	quiet = load_relaxed(&worker->quiet);
+	fence_full(); /* flush-b0, pairs with worker-b1 */
+	while (!result) {
+		uint32_t event = load_acquire(&worker->event); /* event */
+
+		if (!has_claims(worker) || load_relaxed(&worker->quiet) != quiet)
+			break;
+		result = sleep_on_event(worker, event, deadline);
+	}
+	fetch_sub_relaxed(&worker->flushing, 1);
+	if (!result)
+		seal(flush);
+	return result;
+}
+
+/*
+ * Is the run noted over? Unless exact, the answer may be no for a moment too long, but
+ * takes no lock while the work executes.
+ */
+static bool work_reached(const struct kthread_flush *flush, bool exact)
+{
+	struct kthread_worker *worker = flush->worker;
+	uint32_t started = load_acquire(&flush->work->started_seq); /* F */
+	bool reached;
+
+	if (!seq_reached(started, flush->target))
+		return false;
+	if (load_relaxed(&worker->current_work) != flush->work)
+		return true;
+	if (!exact && started == flush->target)
+		return false;
+	/* It executes: only these two together say which run it is. */
+	lock_worker(worker);
+	reached = load_relaxed(&worker->current_work) != flush->work ||
+		  seq_past(worker->current_seq, flush->target);
+	unlock_worker(worker);
+	return reached;
+}
+
+/* Have all works of the epoch noted, and of those before, left list and callback? */
+static bool worker_reached(const struct kthread_flush *flush)
+{
+	struct kthread_worker *worker = flush->worker;
+	struct kthread_work *first;
+	bool reached;
+
+	lock_worker(worker);
+	first = worker->work_list.first;
+	reached = (!first || seq_past(first->epoch, flush->target)) &&
+		  (!load_relaxed(&worker->current_work) ||
+		   seq_past(worker->current_epoch, flush->target));
+	unlock_worker(worker);
+	return reached;
+}
+
+static bool flush_reached(const struct kthread_flush *flush)
+{
+	return flush->work ? work_reached(flush, true) : worker_reached(flush);
+}
+
+static bool poll_work(const struct kthread_flush *flush, uint64_t until)
+{
+	do {
+		for (int i = 0; i < POLL_LOOKS; i++) {
+			if (work_reached(flush, false))
+				return true;
+			cpu_relax();
+		}
+	} while (park_clock_ns() < until);
+	return false;
+}
+
+static bool poll_event(struct kthread_worker *worker, uint32_t event, uint64_t until)
+{
+	while (park_clock_ns() < until) {
+		for (int i = 0; i < POLL_LOOKS; i++) {
+			if (load_relaxed(&worker->event) != event)
+				return true;
+			cpu_relax();
+		}
+	}
+	return false;
+}
+
+static void link_waiter(struct kthread_worker *worker, struct kthread_flush_waiter *waiter)
+{
+	lock_worker(worker);
+	waiter->next = worker->waiters;
+	waiter->link = &worker->waiters;
+	if (waiter->next)
+		waiter->next->link = &waiter->next;
+	worker->waiters = waiter;
+	unlock_worker(worker);
+}
+
+static void unlink_waiter(struct kthread_worker *worker, struct kthread_flush_waiter *waiter)
+{
+	lock_worker(worker);
+	*waiter->link = waiter->next;
+	if (waiter->next)
+		waiter->next->link = waiter->link;
+	unlock_worker(worker);
+}
+
+/*
+ * Sleep until the flush has reached its target. The waiter is linked before the look
+ * that lets it sleep, and the worker, once it sees flushing, looks through the
+ * waiters under the same lock: it finds this one, or has ended the run before and
+ * this one sees that.
+ */
+static int sleep_on_flush(struct kthread_flush *flush, uint64_t poll_until, uint64_t deadline)
+{
+	struct kthread_worker *worker = flush->worker;
+	struct kthread_flush_waiter waiter = { .flush = flush };
+	int result;
+
+	fetch_add_relaxed(&worker->flushing, 1);
+	fence_full(); /* flush-b0, pairs with worker-b1 */
+	link_waiter(worker, &waiter);
+	for (;;) {
+		uint32_t event = load_acquire(&worker->event); /* event */
+
+		result = 0;
+		if (flush_reached(flush))
+			break;
+		if (poll_event(worker, event, poll_until))
+			continue;
+		result = sleep_on_event(worker, event, deadline);
+		if (result) {
+			if (flush_reached(flush))
+				result = 0;
+			break;
+		}
+	}
+	unlink_waiter(worker, &waiter);
+	fetch_sub_relaxed(&worker->flushing, 1);
+	return result;
+}
+
+/* Poll for a window that adapts, then sleep. */
+static int poll_and_sleep(struct kthread_flush *flush, uint64_t deadline)
+{
+	struct kthread_worker *worker = flush->worker;
+	struct kthread_wait wait = { .worker = worker, .flush = flush };
+	uint32_t max_ns = load_relaxed(&worker->poll_max_ns);
+	uint32_t window = load_relaxed(&worker->flush_poll_ns);
+	uint64_t begin = park_clock_ns(), until;
+	int result;
+
+	if (window > max_ns)
+		window = max_ns;
+	/* On the worker's own processor polling would keep it from running. */
+	if (load_relaxed(&worker->cpu) == this_cpu())
+		window = 0;
+	until = begin + window < deadline ? begin + window : deadline;
+	/* A whole worker is looked at under its lock: for that, poll the event instead. */
+	if (flush->work && window && poll_work(flush, until))
+		return 0;
+
+	result = kthread_wait_begin(&wait);
+	if (result)
+		return result;
+	result = sleep_on_flush(flush, until, deadline);
+	kthread_wait_end();
+	store_relaxed(&worker->flush_poll_ns,
+		      kthread_next_window(window, park_clock_ns() - begin, max_ns));
+	return result;
+}
+
+int kthread_flush_wait(struct kthread_flush *flush, uint64_t timeout_ns)
+{
+	struct kthread_worker *worker = flush->worker;
+	uint64_t deadline;
+	int result = 0;
+
+	if (!worker)
+		return 0;
+	deadline = park_deadline(timeout_ns);
+	if (!flush->sealed)
+		result = wait_and_seal(flush, deadline);
+	if (!result && !flush_reached(flush)) {
+		if (kthread_served == worker)
+			return -EDEADLK;
+		if (load_relaxed(&worker->flags) & FORKED)
+			return -ESRCH;
+		if (!timeout_ns)
+			return -ETIMEDOUT;
+		result = poll_and_sleep(flush, deadline);
+	}
+	fence_acquire(&worker->current_work); /* flush-b1, pairs with worker-b0 */
+	return result;
+}
+
+static int flush_to_the_end(struct kthread_flush *flush, uint64_t timeout_ns)
+{
+	uint64_t deadline = park_deadline(timeout_ns);
+	int result = kthread_flush_wait(flush, timeout_ns);
+
+	while (result == -EINTR) {
+		uint64_t now = park_clock_ns();
+
+		if (deadline != UINT64_MAX)
+			timeout_ns = deadline > now ? deadline - now : 0;
+		result = kthread_flush_wait(flush, timeout_ns);
+	}
+	return result;
+}
+
+int kthread_flush_work_timeout(struct kthread_work *work, uint64_t timeout_ns)
+{
+	struct kthread_flush flush;
+
+	if (!work)
+		return -EINVAL;
+	kthread_flush_begin_work(&flush, work);
+	return flush_to_the_end(&flush, timeout_ns);
+}
+
+int kthread_flush_work(struct kthread_work *work)
+{
+	return kthread_flush_work_timeout(work, KTHREAD_FOREVER);
+}
+
+int kthread_flush_worker_timeout(struct kthread_worker *worker, uint64_t timeout_ns)
+{
+	struct kthread_flush flush;
+
+	if (!worker)
+		return -EINVAL;
+	kthread_flush_begin_worker(&flush, worker);
+	return flush_to_the_end(&flush, timeout_ns);
+}
+
+int kthread_flush_worker(struct kthread_worker *worker)
+{
+	return kthread_flush_worker_timeout(worker, KTHREAD_FOREVER);
+}

@@ -1,0 +1,582 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * worker_life.c - how a worker comes and goes. See worker_internal.h.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include "worker_internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* That many destroyed workers are kept from use. */
+#define POOL_KEEPS 16
+
+/* ---- lock ---- */
+
+static pthread_mutex_t global_lock; /* of registry, pool, waits_for and the making of locks */
+static pthread_once_t global_once = PTHREAD_ONCE_INIT;
+static struct kthread_worker *registry; /* those that fork has to know of */
+static struct kthread_worker *pool; /* destroyed ones; oldest last */
+
+static void before_fork(void);
+static void after_fork_parent(void);
+static void after_fork_child(void);
+
+static void init_global(void)
+{
+	kthread_mutex_init(&global_lock);
+	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+}
+
+void kthread_lock_global(void)
+{
+	pthread_once(&global_once, init_global);
+	pthread_mutex_lock(&global_lock);
+}
+
+void kthread_unlock_global(void)
+{
+	pthread_mutex_unlock(&global_lock);
+}
+
+void kthread_make_lock(struct kthread_worker *worker)
+{
+	kthread_lock_global();
+	if (!load_relaxed(&worker->lock_ready)) {
+		kthread_mutex_init(&worker->lock);
+		store_release(&worker->lock_ready, 1); /* lock-init */
+	}
+	kthread_unlock_global();
+}
+
+/* ---- fork and pool ---- */
+
+static void register_locked(struct kthread_worker *worker)
+{
+	if (worker->registered)
+		return;
+	worker->registered = 1;
+	worker->registry_prev = NULL;
+	worker->registry_next = registry;
+	if (registry)
+		registry->registry_prev = worker;
+	registry = worker;
+}
+
+static void unregister_locked(struct kthread_worker *worker)
+{
+	if (!worker->registered)
+		return;
+	worker->registered = 0;
+	if (worker->registry_prev)
+		worker->registry_prev->registry_next = worker->registry_next;
+	else
+		registry = worker->registry_next;
+	if (worker->registry_next)
+		worker->registry_next->registry_prev = worker->registry_prev;
+}
+
+void kthread_register_worker(struct kthread_worker *worker)
+{
+	if (!load_acquire(&worker->lock_ready)) /* lock-init */
+		kthread_make_lock(worker); /* for before_fork, which can't */
+	kthread_lock_global();
+	register_locked(worker);
+	kthread_unlock_global();
+}
+
+void kthread_unregister_worker(struct kthread_worker *worker)
+{
+	kthread_lock_global();
+	unregister_locked(worker);
+	kthread_unlock_global();
+}
+
+/* No lock is held by anybody else, and no list half linked, while the process forks. */
+static void before_fork(void)
+{
+	pthread_mutex_lock(&global_lock);
+	for (struct kthread_worker *w = registry; w; w = w->registry_next)
+		lock_worker(w);
+}
+
+static void after_fork_parent(void)
+{
+	for (struct kthread_worker *w = registry; w; w = w->registry_next)
+		unlock_worker(w);
+	pthread_mutex_unlock(&global_lock);
+}
+
+/*
+ * The threads are gone: the workers that they served, and those made to be served,
+ * refuse from now on. The locks are made anew, since a lock that inherits priority
+ * knows its owner by a thread id that the child does not have.
+ */
+static void after_fork_child(void)
+{
+	kthread_mutex_init(&global_lock);
+	for (struct kthread_worker *w = registry; w; w = w->registry_next) {
+		kthread_mutex_init(&w->lock);
+		store_relaxed(&w->claims, GATE_FORKED);
+		store_relaxed(&w->flags, FORKED);
+		store_relaxed(&w->task, NULL);
+		store_relaxed(&w->current_work, NULL);
+		store_relaxed(&w->sleep, AWAKE);
+		store_relaxed(&w->flushing, 0);
+		w->waiters = NULL;
+		w->waits_for = NULL;
+	}
+}
+
+/* ---- coming: create, start ---- */
+
+int kthread_attach_refusal_locked(struct kthread_worker *worker)
+{
+	uint32_t flags = load_relaxed(&worker->flags);
+
+	if (flags & FORKED)
+		return -ESRCH;
+	if (flags & (CLOSING | DEAD))
+		return -ESHUTDOWN;
+	return load_relaxed(&worker->task) ? -EBUSY : 0;
+}
+
+/*
+ * Destroyed workers are used again, but never given back: a work that ran on one may
+ * still name it, and is compared with its current_work when it is queued elsewhere or
+ * flushed. So lock, event, flushing and the numbers go on where they were. The oldest
+ * comes first, and the youngest rest a while, so that a call which comes too late to a
+ * worker finds it dead rather than somebody else's.
+ */
+static struct kthread_worker *worker_from_pool(void)
+{
+	struct kthread_worker **link, *worker;
+	int kept = 0;
+
+	kthread_lock_global();
+	for (link = &pool; *link && (*link)->registry_next; link = &(*link)->registry_next)
+		kept++;
+	worker = kept < POOL_KEEPS ? NULL : *link;
+	if (worker)
+		*link = NULL;
+	kthread_unlock_global();
+	if (!worker)
+		return NULL;
+	worker->queued = 0;
+	worker->executed = 0;
+	store_relaxed(&worker->sleeps, 0);
+	store_relaxed(&worker->poll_hits, 0);
+	store_relaxed(&worker->poll_max_ns, KTHREAD_POLL_MAX_DEFAULT_NS);
+	worker->poll_ns = 0;
+	worker->ops = NULL;
+	worker->data = NULL;
+	lock_worker(worker);
+	store_relaxed(&worker->flags, 0);
+	fetch_and_acq_rel(&worker->claims, ~(uint32_t)GATES); /* gate */
+	unlock_worker(worker);
+	return worker;
+}
+
+/* Takes the name, also when it fails. */
+static struct kthread_worker *allocate_worker(char *name)
+{
+	struct kthread_worker *worker;
+
+	if (!name) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	worker = worker_from_pool();
+	if (!worker) {
+		size_t size = (sizeof(*worker) + 63) & ~(size_t)63;
+
+		worker = aligned_alloc(64, size);
+		if (!worker) {
+			free(name);
+			errno = ENOMEM;
+			return NULL;
+		}
+		kthread_init_worker(worker);
+		worker->allocated = 1;
+	}
+	worker->name = name;
+	kthread_register_worker(worker);
+	return worker;
+}
+
+static struct kthread_worker *create_worker(unsigned int flags, const char *namefmt, va_list args)
+{
+	char *name;
+
+	if (!namefmt || (flags & ~KTW_FREEZABLE)) {
+		errno = EINVAL;
+		return NULL;
+	}
+	if (vasprintf(&name, namefmt, args) < 0)
+		name = NULL;
+	return allocate_worker(name);
+}
+
+struct kthread_worker *kthread_create_worker(unsigned int flags, const char *namefmt, ...)
+{
+	struct kthread_worker *worker;
+	va_list args;
+
+	va_start(args, namefmt);
+	worker = create_worker(flags, namefmt, args);
+	va_end(args);
+	return worker;
+}
+
+/* A thread that left because its own callback asked for it waits to be joined. */
+static void join_left_thread(struct kthread_worker *worker)
+{
+	struct kthread *left = NULL;
+
+	lock_worker(worker);
+	if (!load_relaxed(&worker->task)) {
+		left = worker->thread;
+		worker->thread = NULL;
+	}
+	unlock_worker(worker);
+	if (left)
+		kthread_stop(left);
+}
+
+int kthread_start_worker(struct kthread_worker *worker, const struct kthread_attr *attr)
+{
+	struct kthread_attr named = KTHREAD_ATTR_INIT;
+	int result;
+
+	if (!worker)
+		return -EINVAL;
+	lock_worker(worker);
+	result = kthread_attach_refusal_locked(worker);
+	unlock_worker(worker);
+	if (result)
+		return result;
+	join_left_thread(worker);
+	if (attr)
+		named = *attr;
+	if (!named.name)
+		named.name = worker->name;
+	if (!kthread_run_setup(kthread_owned_thread, worker, &named, kthread_attach_owned))
+		return -errno;
+	return 0;
+}
+
+/* Start it; or take it back, and leave errno. */
+static struct kthread_worker *started(struct kthread_worker *worker,
+				      const struct kthread_attr *attr)
+{
+	int result;
+
+	if (!worker)
+		return NULL;
+	result = kthread_start_worker(worker, attr);
+	if (!result)
+		return worker;
+	kthread_destroy_worker(worker);
+	errno = -result;
+	return NULL;
+}
+
+struct kthread_worker *kthread_run_worker(unsigned int flags, const char *namefmt, ...)
+{
+	struct kthread_worker *worker;
+	va_list args;
+
+	va_start(args, namefmt);
+	worker = create_worker(flags, namefmt, args);
+	va_end(args);
+	return started(worker, NULL);
+}
+
+struct kthread_worker *kthread_run_worker_attr(const struct kthread_attr *attr)
+{
+	return started(kthread_create_worker(0, "%s", attr && attr->name ? attr->name : "kthread"),
+		       attr);
+}
+
+/* ---- going: stop, freeze, destroy ---- */
+
+/*
+ * Change flags under lock, and have the worker look. What they stand for is under lock
+ * as well: the flags themselves need no order but that of the poke.
+ */
+static void change_flags_locked(struct kthread_worker *worker, uint32_t set, uint32_t clear)
+{
+	fetch_or_relaxed(&worker->flags, set);
+	fetch_and_relaxed(&worker->flags, ~clear);
+	kthread_poke_worker(worker);
+}
+
+static bool has_no_thread(struct kthread_worker *worker)
+{
+	bool none;
+
+	lock_worker(worker);
+	none = !load_relaxed(&worker->task);
+	unlock_worker(worker);
+	return none;
+}
+
+/* Ask the attached thread, if there is one, to leave; thaw it for that. Under lock. */
+static void ask_to_leave_locked(struct kthread_worker *worker, uint32_t how)
+{
+	struct kthread *k = load_relaxed(&worker->task);
+
+	change_flags_locked(worker, how, FREEZE | RESTING);
+	if (k) {
+		kthread_ask(k, true);
+		kthread_thaw(k);
+	}
+	kthread_tell_waiters(worker); /* a freeze that was waited for is off */
+}
+
+static void ask_to_stop(struct kthread_worker *worker)
+{
+	lock_worker(worker);
+	if (load_relaxed(&worker->task))
+		ask_to_leave_locked(worker, STOP);
+	unlock_worker(worker);
+}
+
+static int stop_worker(struct kthread_worker *worker, uint64_t timeout_ns, bool interruptible)
+{
+	struct kthread_wait wait = { .worker = worker, .reached = has_no_thread };
+	uint64_t deadline;
+	int result;
+
+	if (!worker)
+		return -EINVAL;
+	if (kthread_served == worker) {
+		ask_to_stop(worker);
+		return 0;
+	}
+	deadline = park_deadline(timeout_ns);
+	result = kthread_wait_begin(&wait);
+	if (result)
+		return result;
+	ask_to_stop(worker);
+	result = kthread_sleep_until_over(&wait, deadline, interruptible);
+	kthread_wait_end();
+	if (!result)
+		join_left_thread(worker);
+	return result;
+}
+
+int kthread_stop_worker_interruptible(struct kthread_worker *worker, uint64_t timeout_ns)
+{
+	return stop_worker(worker, timeout_ns, true);
+}
+
+int kthread_stop_worker_timeout(struct kthread_worker *worker, uint64_t timeout_ns)
+{
+	return stop_worker(worker, timeout_ns, false);
+}
+
+int kthread_stop_worker(struct kthread_worker *worker)
+{
+	return stop_worker(worker, KTHREAD_FOREVER, false);
+}
+
+static bool rests(struct kthread_worker *worker)
+{
+	bool reached;
+
+	lock_worker(worker);
+	reached = (load_relaxed(&worker->flags) & RESTING) || !load_relaxed(&worker->task);
+	unlock_worker(worker);
+	return reached;
+}
+
+/* A thaw by another thread ends the wait as well. */
+static bool rests_or_is_thawed(struct kthread_worker *worker)
+{
+	return rests(worker) || !(load_relaxed(&worker->flags) & FREEZE);
+}
+
+static int freeze_worker(struct kthread_worker *worker, uint64_t timeout_ns, bool interruptible)
+{
+	struct kthread_wait wait = { .worker = worker, .reached = rests };
+	struct kthread_wait sleep = { .worker = worker, .reached = rests_or_is_thawed };
+	uint64_t deadline;
+	uint32_t before;
+	int result;
+
+	if (!worker)
+		return -EINVAL;
+	if (kthread_served == worker)
+		return -EDEADLK;
+	result = kthread_wait_begin(&wait);
+	if (result)
+		return result;
+	deadline = park_deadline(timeout_ns);
+	lock_worker(worker);
+	before = load_relaxed(&worker->flags);
+	if (before & FORKED)
+		result = -ESRCH;
+	else if (before & (CLOSING | DEAD))
+		result = -ESHUTDOWN;
+	else if (!(before & FREEZE))
+		change_flags_locked(worker, FREEZE, 0);
+	unlock_worker(worker);
+	if (!result)
+		result = kthread_sleep_until_over(&sleep, deadline, interruptible);
+	if ((result == -ETIMEDOUT || result == -EINTR) && !(before & FREEZE))
+		kthread_thaw_worker(worker);
+	kthread_wait_end();
+	return result;
+}
+
+int kthread_freeze_worker_interruptible(struct kthread_worker *worker, uint64_t timeout_ns)
+{
+	return freeze_worker(worker, timeout_ns, true);
+}
+
+int kthread_freeze_worker_timeout(struct kthread_worker *worker, uint64_t timeout_ns)
+{
+	return freeze_worker(worker, timeout_ns, false);
+}
+
+int kthread_freeze_worker(struct kthread_worker *worker)
+{
+	return freeze_worker(worker, KTHREAD_FOREVER, false);
+}
+
+void kthread_thaw_worker(struct kthread_worker *worker)
+{
+	if (!worker)
+		return;
+	lock_worker(worker);
+	if (load_relaxed(&worker->flags) & FREEZE) {
+		change_flags_locked(worker, 0, FREEZE | RESTING);
+		kthread_tell_waiters(worker);
+	}
+	unlock_worker(worker);
+}
+
+/* What is listed becomes idle without having run. */
+static void drop_all(struct kthread_worker *worker)
+{
+	for (;;) {
+		struct kthread_work *work;
+
+		lock_worker(worker);
+		kthread_take_inbox_locked(worker);
+		work = worker->work_list.first;
+		if (work) {
+			list_remove(worker, work);
+			end_pending(work, load_relaxed(&work->state));
+		}
+		unlock_worker(worker);
+		if (!work)
+			break;
+		if (worker->ops && worker->ops->dropped)
+			worker->ops->dropped(worker, work);
+	}
+	fence_full(); /* worker-b1, pairs with flush-b0 */
+	if (load_relaxed(&worker->flushing))
+		kthread_tell_waiters(worker);
+}
+
+/* No thread is attached, none can come, nothing can be queued. */
+static void bury(struct kthread_worker *worker, uint32_t life)
+{
+	struct kthread_worker *first;
+	bool mine;
+
+	lock_worker(worker);
+	mine = worker->life == life;
+	if (mine) {
+		worker->life++;
+		fetch_or_relaxed(&worker->flags, DEAD);
+	}
+	unlock_worker(worker);
+	if (!mine)
+		return; /* another destruction was faster, and it may live anew already */
+	join_left_thread(worker);
+	drop_all(worker);
+	kthread_unregister_worker(worker);
+	if (!worker->allocated)
+		return;
+	free(worker->name);
+	worker->name = NULL;
+	kthread_lock_global();
+	first = pool;
+	worker->registry_next = first;
+	pool = worker;
+	kthread_unlock_global();
+}
+
+/* No thread, and no producer that will push yet. */
+static bool has_ended(struct kthread_worker *worker)
+{
+	return has_no_thread(worker) && !has_claims(worker);
+}
+
+static void close_locked(struct kthread_worker *worker)
+{
+	if (load_relaxed(&worker->flags) & (CLOSING | DEAD))
+		return;
+	fetch_or_acq_rel(&worker->claims, GATE_CLOSED); /* gate */
+	ask_to_leave_locked(worker, CLOSING);
+}
+
+void kthread_close_worker(struct kthread_worker *worker)
+{
+	if (!worker)
+		return;
+	lock_worker(worker);
+	close_locked(worker);
+	unlock_worker(worker);
+}
+
+static int destroy_worker(struct kthread_worker *worker, uint64_t timeout_ns, bool interruptible)
+{
+	struct kthread_wait wait = { .worker = worker, .reached = has_ended };
+	uint64_t deadline;
+	uint32_t life;
+	bool dead;
+	int result;
+
+	if (!worker)
+		return 0;
+	if (kthread_served == worker)
+		return -EDEADLK;
+	deadline = park_deadline(timeout_ns);
+	result = kthread_wait_begin(&wait);
+	if (result)
+		return result;
+	lock_worker(worker);
+	life = worker->life;
+	dead = load_relaxed(&worker->flags) & DEAD;
+	close_locked(worker);
+	unlock_worker(worker);
+	if (!dead)
+		result = kthread_sleep_until_over(&wait, deadline, interruptible);
+	kthread_wait_end();
+	if (!result && !dead)
+		bury(worker, life);
+	return result;
+}
+
+int kthread_destroy_worker_interruptible(struct kthread_worker *worker, uint64_t timeout_ns)
+{
+	return destroy_worker(worker, timeout_ns, true);
+}
+
+int kthread_destroy_worker_timeout(struct kthread_worker *worker, uint64_t timeout_ns)
+{
+	return destroy_worker(worker, timeout_ns, false);
+}
+
+int kthread_destroy_worker(struct kthread_worker *worker)
+{
+	return destroy_worker(worker, KTHREAD_FOREVER, false);
+}
