@@ -81,7 +81,6 @@ struct kthread_work {
 	KTHREAD_ATOMIC(uintptr_t) state; /* worker | flags: claimed by compare-and-swap (claim pair) */
 	KTHREAD_ATOMIC(uint32_t) started_seq; /* runs begun or dropped; stored under lock (pair F) */
 	uint32_t epoch;			/* the worker's when it was listed; under lock */
-	uint32_t reserved[2];
 };
 
 /* First and last work of a list linked by next and prev. */
@@ -187,7 +186,7 @@ struct kthread_worker {
 	  NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0 }
 
 #define KTHREAD_WORK_INIT(work, fn)						\
-	{ NULL, NULL, (fn), 0, 0, 0, { 0, 0 } }
+	{ NULL, NULL, (fn), 0, 0, 0 }
 
 #define DEFINE_KTHREAD_WORKER(worker)						\
 	struct kthread_worker worker = KTHREAD_WORKER_INIT(worker)

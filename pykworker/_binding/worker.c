@@ -15,6 +15,7 @@
 
 /* How many works queue_many pushes at once. */
 #define BATCH 256
+#define FETCH_AHEAD 8
 
 PyTypeObject *pykw_worker_type;
 
@@ -207,6 +208,18 @@ PyDoc_STRVAR(queue_many_doc,
 ":raises TypeError: one is not a Work; none is queued.\n"
 ":raises RuntimeError: one is refused, as by queue(); those before it are queued.");
 
+/* Works are spread over memory: have the one that comes some turns later on its way. */
+static void fetch_ahead(PyObject *list, Py_ssize_t i, Py_ssize_t n)
+{
+	const char *object;
+
+	if (i + FETCH_AHEAD >= n)
+		return;
+	object = (const char *)PyList_GetItem(list, i + FETCH_AHEAD);
+	__builtin_prefetch(object, 1);
+	__builtin_prefetch(object + 64, 1);
+}
+
 static PyObject *worker_queue_many(PyObject *self, PyObject *works)
 {
 	struct pykw_worker *pw = handle_of(self);
@@ -223,6 +236,7 @@ static PyObject *worker_queue_many(PyObject *self, PyObject *works)
 		return NULL;
 	n = PyList_Size(list);
 	for (Py_ssize_t i = 0; i < n; i++) {
+		fetch_ahead(list, i, n);
 		if (!is_work(PyList_GetItem(list, i))) {
 			Py_DECREF(list);
 			return NULL;
@@ -236,6 +250,7 @@ static PyObject *worker_queue_many(PyObject *self, PyObject *works)
 
 		kthread_batch_begin(&batch, pw->worker);
 		for (; i < end && result >= 0; i++) {
+			fetch_ahead(list, i, n);
 			result = add_one(pw, &batch, PyList_GetItem(list, i));
 			queued += result == 1;
 		}

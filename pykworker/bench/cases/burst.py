@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -104,6 +105,17 @@ class SimpleQueueBurst(Contestant):
         return Sample([(end - start) / self.count])
 
 
+class SimpleQueueDistinctBurst(SimpleQueueBurst):
+    """As many different callables as there are works: what works with arguments come to."""
+
+    key = "simplequeue-distinct"
+    label = "SimpleQueue, distinct callables"
+
+    def setup(self, cleanup: ExitStack) -> None:
+        super().setup(cleanup)
+        self.items[:-1] = [functools.partial(nothing) for _ in range(self.count - 1)]
+
+
 def contestants(sizes: Sizes) -> list[Contestant]:
     count = sizes.works
     native = opponents.NATIVE
@@ -118,6 +130,7 @@ def contestants(sizes: Sizes) -> list[Contestant]:
         WorkerBurst("pure", "pykworker.pure", opponents.PURE, count),
         ExecutorBurst(count),
         SimpleQueueBurst(count),
+        SimpleQueueDistinctBurst(count),
     ]
 
 
