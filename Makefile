@@ -8,6 +8,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 SOURCES := $(wildcard src/*.[ch]) $(wildcard pykworker/_binding/*) build_ffi.py setup.py pyproject.toml
 STAMP := $(VENV)/.installed
 C_VARIANTS ?= plain portable asan tsan clang
+TEST_EXTRA ?= test
 BENCH ?=
 TESTS ?=
 
@@ -39,7 +40,7 @@ test-c: ## the tests of the C core; needs no Python
 	$(MAKE) -C tests/c headers oneline
 
 .PHONY: test-python
-test-python: $(STAMP)-test ## the tests of the package, native and pure (TESTS="-k flush")
+test-python: $(STAMP)-$(TEST_EXTRA) ## the tests of the package, native and pure (TESTS="-k flush")
 	$(VENV)/bin/python -m pytest $(TESTS)
 
 .PHONY: lint
