@@ -12,6 +12,8 @@
  *			sleep, which would then last for ever.
  *	rest		what the thread did before it rests is seen by who froze it: rests_for
  *			is stored with release and read with acquire.
+ *	hold		who lets go (release) has done with it before the last to let go
+ *			(acquire) frees it.
  *	start		started is stored with release when tid and result are written, and
  *			read with acquire by the creator.
  */
@@ -62,7 +64,6 @@ static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
 static void after_fork_child(void)
 {
-	park_after_fork_child();
 	fetch_add_relaxed(&fork_generation, 1);
 }
 
@@ -162,7 +163,7 @@ void kthread_adopt(struct kthread *k, char *name)
 	init_kthread(k);
 	k->adopted = true;
 	k->name = name;
-	k->thread = pthread_self();
+	k->self = pthread_self();
 	k->tid = system_thread_id();
 	current_kthread = k;
 }
@@ -263,6 +264,7 @@ static int join_cgroup(const char *directory, pid_t tid)
 	if (fd < 0)
 		return -ENOENT;
 	length = snprintf(text, sizeof(text), "%d", (int)tid);
+	errno = EIO; /* for a write that is short */
 	result = write(fd, text, (size_t)length) == length ? 0 : -errno;
 	close(fd);
 	return result;
@@ -340,6 +342,7 @@ static void *thread_main(void *arg)
 	const struct kthread_attr *attr = k->attr;
 
 	current_kthread = k;
+	k->self = pthread_self();
 	k->tid = system_thread_id();
 	set_system_name(k->name);
 	k->result = set_attributes(attr, k->tid);
@@ -388,8 +391,11 @@ static int create_thread(struct kthread *k)
 	return err;
 }
 
+/* With a setup whoever it made the thread known to may stop it before its start is seen. */
 static void free_kthread(struct kthread *k)
 {
+	if (fetch_sub_acq_rel(&k->holders, 1) != 1) /* hold */
+		return;
 	if (!kthread_orphaned(k))
 		pthread_mutex_destroy(&k->lock);
 	free(k->name);
@@ -418,21 +424,28 @@ struct kthread *kthread_run_setup(int (*fn)(void *), void *data,
 	k->data = data;
 	k->attr = attr;
 	k->setup = setup;
+	store_relaxed(&k->holders, 1);
 	k->name = strdup(attr->name ? attr->name : "kthread");
 	if (!k->name) {
 		free_kthread(k);
 		errno = ENOMEM;
 		return NULL;
 	}
+	if (setup)
+		store_relaxed(&k->holders, 2);
 	err = create_thread(k);
 	if (!err) {
 		while (!load_acquire(&k->started)) /* start */
 			park_wait(&k->started, 0, UINT64_MAX);
-		if (load_relaxed(&k->started) == 2)
+		if (load_relaxed(&k->started) == 2) {
+			if (setup)
+				free_kthread(k);
 			return k;
+		}
 		pthread_join(k->thread, NULL);
 		err = -k->result;
 	}
+	store_relaxed(&k->holders, 1);
 	free_kthread(k);
 	errno = err;
 	return NULL;
@@ -530,6 +543,8 @@ bool kthread_should_stop(void)
 void kthread_ask(struct kthread *k, bool asked)
 {
 	request(k, asked ? ASKED : 0, asked ? 0 : ASKED);
+	if (asked)
+		kthread_wake_up(k);
 }
 
 /* ---- sleep ---- */
@@ -552,7 +567,7 @@ int kthread_sleep(uint64_t timeout_ns)
 	while (result != -ETIMEDOUT) {
 		uint32_t none = WAKE_NONE;
 
-		if (load_acquire(&k->flags) & (STOP | FREEZE)) /* act */
+		if (load_acquire(&k->flags) & (STOP | ASKED | FREEZE)) /* act */
 			break;
 		/* A token that a request left here since the look at flags ends the sleep. */
 		if (!cas_strong_acq_rel(&k->wake, &none, WAKE_ASLEEP)) /* act */

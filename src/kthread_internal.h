@@ -18,6 +18,7 @@ struct kthread {
 	_Atomic(uint32_t) rests_for;	/* the flags for which it rested last */
 	_Atomic(uint32_t) rest_event;	/* counts what those in kthread_freeze sleep for */
 	_Atomic(uint32_t) started;	/* 0 until the thread told how its start went */
+	_Atomic(uint32_t) holders;	/* who may touch it: who will stop it, and who waits for its start */
 
 	pthread_mutex_t lock;		/* of poke and poke_arg */
 	void (*poke)(void *);		/* under lock */
@@ -29,7 +30,8 @@ struct kthread {
 	int (*setup)(struct kthread *, void *); /* until started */
 	int result;			/* of setting up, later of fn; the thread's until joined */
 	pid_t tid;			/* constant once started */
-	pthread_t thread;		/* the creator's */
+	pthread_t self;			/* constant once started */
+	pthread_t thread;		/* the creator's, for the join */
 	char *name;			/* constant */
 	uint32_t generation;		/* of the process that made it; see kthread_orphaned */
 	bool adopted;			/* not made by kthread_run */

@@ -116,7 +116,13 @@ bool kthread_take_inbox_locked(struct kthread_worker *worker)
 {
 	if (!load_relaxed(&worker->inbox))
 		return false;
-	append_batch(worker, exchange_acquire(&worker->inbox, NULL)); /* inbox */
+	/*
+	 * First: a worker that finds the inbox emptied by another thread finds flags changed,
+	 * and does not sleep, though that thread be preempted before it wakes anybody.
+	 */
+	if (kthread_served != worker)
+		fetch_add_acq_rel(&worker->flags, POKE); /* poke */
+	append_batch(worker, exchange_acq_rel(&worker->inbox, NULL)); /* inbox */
 	return true;
 }
 
@@ -176,15 +182,15 @@ static bool executes_elsewhere(uintptr_t state, struct kthread_worker *worker,
 }
 
 /* The last touch of the worker by a producer, but for the wake. */
-static void end_claim(struct kthread_worker *worker, bool pushed)
+static void end_claim(struct kthread_worker *worker, unsigned int phase, bool pushed)
 {
-	uint32_t left = fetch_sub_acq_rel(&worker->claims, CLAIM) - CLAIM; /* gate */
+	uint32_t left = fetch_sub_acq_rel(&worker->claims[phase], CLAIM) - CLAIM; /* gate */
 
 	fence_full_after_rmw(); /* park-b1, pairs with park-b0 */
 	if (pushed || (left & GATES))
 		wake_worker(worker);
 	if (left < CLAIM && load_relaxed(&worker->flushing)) {
-		fetch_add_relaxed(&worker->quiet, 1);
+		fetch_add_acq_rel(&worker->quiet[phase], 1); /* gate */
 		kthread_tell_waiters(worker);
 	}
 }
@@ -232,7 +238,13 @@ void kthread_batch_begin(struct kthread_batch *batch, struct kthread_worker *wor
 		batch->refused = -EINVAL;
 		return;
 	}
-	claims = fetch_add_acq_rel(&worker->claims, CLAIM); /* gate */
+	batch->phase = load_relaxed(&worker->phase) & 1;
+	/* Not counted when refused: a crowd of those would keep a destruction waiting. */
+	claims = load_acquire(&worker->claims[batch->phase]); /* gate */
+	if (claims & GATES)
+		batch->worker = NULL;
+	else
+		claims = fetch_add_acq_rel(&worker->claims[batch->phase], CLAIM); /* gate */
 	if (claims & GATES)
 		batch->refused = claims & GATE_FORKED ? -ESRCH : -ESHUTDOWN;
 }
@@ -268,7 +280,7 @@ void kthread_batch_end(struct kthread_batch *batch)
 			batch->oldest->next = head;
 		while (!cas_release(&worker->inbox, &head, batch->newest)); /* inbox */
 	}
-	end_claim(worker, batch->newest != NULL);
+	end_claim(worker, batch->phase, batch->newest != NULL);
 }
 
 int kthread_queue_work_status(struct kthread_worker *worker, struct kthread_work *work)
@@ -426,7 +438,7 @@ uint32_t kthread_next_window(uint32_t window, uint64_t waited_ns, uint32_t max_n
 
 static bool has_to_look(struct kthread_worker *worker, uint32_t flags)
 {
-	return load_relaxed(&worker->inbox) || load_relaxed(&worker->flags) != flags ||
+	return load_acquire(&worker->inbox) || load_relaxed(&worker->flags) != flags || /* inbox */
 	       ((flags & CLOSING) && !has_claims(worker));
 }
 
@@ -567,21 +579,22 @@ static int attach(struct kthread_worker *worker, struct kthread *k, bool owned)
 {
 	int result;
 
-	kthread_register_worker(worker);
-	lock_worker(worker);
+	kthread_lock_for_registry(worker);
 	result = kthread_attach_refusal_locked(worker);
+	if (!result && owned && worker->thread)
+		result = -EBUSY; /* one that has left meanwhile is still to be joined */
 	if (!result) {
+		kthread_register_locked(worker);
+		worker->attached++;
 		store_relaxed(&worker->task, k);
 		store_relaxed(&worker->cpu, this_cpu());
 		if (owned)
 			worker->thread = k;
 	}
-	unlock_worker(worker);
+	kthread_unlock_for_registry(worker);
 	if (!result) {
 		kthread_served = worker;
 		kthread_serve(k, kthread_poke_worker, worker);
-	} else if (result != -EBUSY && !worker->allocated) {
-		kthread_unregister_worker(worker);
 	}
 	return result;
 }
@@ -591,17 +604,19 @@ static void detach(struct kthread_worker *worker, struct kthread *k)
 	/* First: a request to the thread must not reach into a worker that may be gone. */
 	kthread_serve(k, NULL, NULL);
 	kthread_served = NULL;
+	kthread_lock_for_registry(worker);
 	if (!worker->allocated)
-		kthread_unregister_worker(worker);
-	lock_worker(worker);
+		kthread_unregister_locked(worker);
 	store_relaxed(&worker->task, NULL);
 	fetch_and_relaxed(&worker->flags, ~(uint32_t)(STOP | RESTING));
+	if (kthread_stop_requested(k)) /* as kthread_stop_worker: it thaws */
+		fetch_and_relaxed(&worker->flags, ~(uint32_t)FREEZE);
 	/* Who called kthread_stop joins it. */
 	if (worker->thread == k && kthread_stop_requested(k))
 		worker->thread = NULL;
 	/* Under lock: who has seen that the thread is gone may free the worker. */
 	kthread_tell_waiters(worker);
-	unlock_worker(worker);
+	kthread_unlock_for_registry(worker);
 	kthread_ask(k, false);
 }
 
@@ -714,7 +729,7 @@ bool kthread_worker_thread(struct kthread_worker *worker, pthread_t *thread, pid
 	lock_worker(worker);
 	k = load_relaxed(&worker->task);
 	if (k && thread)
-		*thread = k->thread;
+		*thread = k->self;
 	if (k && tid)
 		*tid = k->tid;
 	unlock_worker(worker);

@@ -40,6 +40,11 @@
  *	(2) when the struct is the caller's own, it must outlive the other call
  *	(3) right after the flush has returned it may
  *	(4) of an idle work
+ *
+ * After fork, in the child: workers that had a thread, or were made by
+ * kthread_create_worker, refuse with ESRCH and can be destroyed. A struct of the caller's
+ * own that had no thread, and works that other threads were queueing at that moment, are to
+ * be initialised anew before their next use.
  */
 #ifndef KTHREAD_WORKER_H
 #define KTHREAD_WORKER_H
@@ -66,7 +71,10 @@ struct kthread_work;
 struct kthread_flush_waiter;
 struct kthread_wait;
 
-/* A work's function. It may free @work, queue it again, or queue others. */
+/*
+ * A work's function. It may free @work, queue it again, or queue others. It returns: a
+ * pthread_exit or a cancellation in it would leave the worker attached to no thread.
+ */
 typedef void (*kthread_work_func_t)(struct kthread_work *work);
 
 /*
@@ -123,18 +131,19 @@ struct kthread_worker_ops {
 struct kthread_worker {
 	/* What producers touch. */
 	KTHREAD_ATOMIC(struct kthread_work *) inbox; /* newest first (inbox, park pairs) */
-	KTHREAD_ATOMIC(uint32_t) claims; /* enum claim_state: who is about to push (gate pair) */
+	KTHREAD_ATOMIC(uint32_t) claims[2]; /* enum claim_state: who is about to push (gate pair) */
+	KTHREAD_ATOMIC(uint32_t) phase;	/* which of claims counts newcomers; a hint */
 	KTHREAD_ATOMIC(uint32_t) sleep;	/* enum sleep_state (park pair) */
 	KTHREAD_ATOMIC(uint32_t) waker_cpu; /* of the last that woke the worker; a hint */
-	char producers_end[44];		/* keeps what follows off their cache line */
+	char producers_end[36];		/* keeps what follows off their cache line */
 
 	/* What all look at and few write. */
 	KTHREAD_ATOMIC(uint32_t) flushing; /* who is about to look or to sleep (flush pairs) */
 	KTHREAD_ATOMIC(uint32_t) flags;	/* enum worker_flags; stored under lock (poke pair) */
-	KTHREAD_ATOMIC(uint32_t) quiet;	/* counts the moments without a claim that were waited for */
+	KTHREAD_ATOMIC(uint32_t) quiet[2]; /* counts the moments without a claim, of each phase, that were waited for */
 	KTHREAD_ATOMIC(uint32_t) event;	/* what waiters sleep on; lowest bit: someone sleeps */
 	KTHREAD_ATOMIC(uint32_t) cpu;	/* where the worker went idle last; a hint */
-	char shared_end[44];
+	char shared_end[40];
 
 	/* What the worker writes at every run. */
 	KTHREAD_ATOMIC(struct kthread_work *) current_work; /* worker's thread (flush pairs) */
@@ -168,6 +177,7 @@ struct kthread_worker {
 	uint32_t allocated;		/* made by kthread_create_worker */
 	uint32_t registered;		/* under global_lock */
 	uint32_t life;			/* how often it was destroyed; under lock */
+	uint32_t attached;		/* how often a thread was; under lock */
 };
 
 #define KTHREAD_POLL_MAX_DEFAULT_NS 200000u
@@ -177,13 +187,13 @@ struct kthread_worker {
  * as in the kernel.
  */
 #define KTHREAD_WORKER_INIT(worker)						\
-	{ NULL, 0, 0, 0, { 0 },							\
-	  0, 0, 0, 0, 0, { 0 },							\
+	{ NULL, { 0, 0 }, 0, 0, 0, { 0 },					\
+	  0, 0, { 0, 0 }, 0, 0, { 0 },							\
 	  NULL, 0, 0, 0, 0,							\
 	  0, KTHREAD_POLL_MAX_DEFAULT_NS, 0, 0,					\
 	  PTHREAD_MUTEX_INITIALIZER, { NULL, NULL }, NULL, NULL, NULL,		\
 	  0, 0, 0, 0, 0, 0,							\
-	  NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0 }
+	  NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0 }
 
 #define KTHREAD_WORK_INIT(work, fn)						\
 	{ NULL, NULL, (fn), 0, 0, 0 }
@@ -313,9 +323,10 @@ void kthread_close_worker(struct kthread_worker *worker);
  *
  * Queueing is refused from now on; what is pending is run, its thread is joined (or
  * returns from kthread_worker_fn), and the memory of a worker that
- * kthread_create_worker made is given back. Without a thread nothing runs: what is
- * pending becomes idle and its flushers return. A frozen worker is thawed first. A
- * second destruction does nothing.
+ * kthread_create_worker made is given back. Without a thread, or when the thread is
+ * stopped meanwhile, nothing more runs: what is pending becomes idle and its flushers
+ * return. A frozen worker is thawed first. A second destruction does nothing. A producer
+ * that is preempted just as it queues is waited for.
  *
  * The struct of a worker made by kthread_create_worker goes back to a pool of
  * workers, never to the system, so that a work which ran on it may be flushed or
@@ -373,6 +384,7 @@ struct kthread_batch {
 	struct kthread_worker *worker;
 	struct kthread_work *newest;
 	struct kthread_work *oldest;
+	unsigned int phase;		/* where it is counted */
 	int refused;			/* 0, or what every add returns */
 };
 
@@ -391,8 +403,8 @@ void kthread_batch_end(struct kthread_batch *batch);
  * it was called for is over, its flushers are told, and it is not to be touched.
  *
  * Returns the next work, which executes now, or
- * NULL: nothing has changed, and the callback is to return: no work is pending, the next one
- * has another function, or a stop, a freeze or the like was asked for
+ * NULL: nothing has changed, and the callback is to return: as a rule because no work is
+ * pending, the next one has another function, or a stop or a freeze was asked for
  */
 struct kthread_work *kthread_next_work(struct kthread_worker *worker, kthread_work_func_t func);
 
@@ -411,7 +423,8 @@ struct kthread_work *kthread_next_work(struct kthread_worker *worker, kthread_wo
  * Returns 0: that run has ended, or the work was idle
  * -ETIMEDOUT: not in time; the work is untouched
  * -EDEADLK: called from a callback of the same worker, or of one that this worker
- *	waits for, and the work is not idle; found before anyone sleeps
+ *	waits for, and the work is not idle; found before anyone sleeps. Looked at are
+ *	flushes, and kthread_freeze_worker, kthread_stop_worker, kthread_destroy_worker.
  * -ESRCH: its worker was left behind in the parent process by fork, and it is pending
  * -EINVAL: @work is NULL
  *
@@ -536,7 +549,7 @@ struct kthread_worker *kthread_current_worker(void);
  */
 bool kthread_worker_thread(struct kthread_worker *worker, pthread_t *thread, pid_t *tid);
 
-/* Counters; all but running and pending only grow. */
+/* Counters; all but pending only grow. */
 struct kthread_worker_stats {
 	uint64_t queued;	/* works put on the list */
 	uint64_t executed;	/* runs begun */

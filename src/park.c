@@ -84,10 +84,6 @@ void park_wake_all(_Atomic(uint32_t) *word)
 	wake(word, INT_MAX);
 }
 
-void park_after_fork_child(void)
-{
-}
-
 #else /* mutex and condition */
 
 #include <pthread.h>
@@ -110,7 +106,7 @@ static struct bucket {
 
 static pthread_once_t buckets_once = PTHREAD_ONCE_INIT;
 
-static void init_buckets(void)
+static void make_buckets(void)
 {
 	pthread_mutexattr_t mutex_attr;
 	pthread_condattr_t cond_attr;
@@ -127,6 +123,13 @@ static void init_buckets(void)
 	}
 	pthread_condattr_destroy(&cond_attr);
 	pthread_mutexattr_destroy(&mutex_attr);
+}
+
+/* In a forked child who slept is gone, and who held a bucket's mutex too. */
+static void init_buckets(void)
+{
+	make_buckets();
+	pthread_atfork(NULL, NULL, make_buckets);
 }
 
 static struct bucket *bucket_of(_Atomic(uint32_t) *word)
@@ -213,12 +216,6 @@ void park_wake_all(_Atomic(uint32_t) *word)
 void park_wake_one(_Atomic(uint32_t) *word)
 {
 	park_wake_all(word);
-}
-
-void park_after_fork_child(void)
-{
-	pthread_once(&buckets_once, init_buckets);
-	init_buckets();
 }
 
 #endif

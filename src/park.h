@@ -36,7 +36,4 @@ uint64_t park_clock_ns(void);
 /* The moment timeout_ns from now; UINT64_MAX when that is never. */
 uint64_t park_deadline(uint64_t timeout_ns);
 
-/* In a forked child, before anything else here: who slept is gone. */
-void park_after_fork_child(void);
-
 #endif /* KTHREAD_PARK_H */

@@ -30,7 +30,7 @@ static bool flush_reached(const struct kthread_flush *flush);
 
 static bool wait_is_over(const struct kthread_wait *wait)
 {
-	return wait->flush ? flush_reached(wait->flush) : wait->reached(wait->worker);
+	return wait->flush ? flush_reached(wait->flush) : wait->reached(wait);
 }
 
 int kthread_wait_begin(const struct kthread_wait *wait)
@@ -141,22 +141,34 @@ void kthread_flush_begin_worker(struct kthread_flush *flush, struct kthread_work
 
 /*
  * Works are claimed and not yet listed; someone may have been told that they are pending.
- * Wait for a moment without a claim: what was claimed before it is listed then.
+ * Wait until each phase has had a moment without a claim: what was claimed before is
+ * listed then. Newcomers are sent to the other phase, so that the one waited for drains
+ * however many come; sent back only when the other has drained as well.
  */
 static int wait_and_seal(struct kthread_flush *flush, uint64_t deadline)
 {
 	struct kthread_worker *worker = flush->worker;
-	uint32_t quiet;
+	bool seen[2] = { false, false };
+	uint32_t quiet[2];
 	int result = 0;
 
 	fetch_add_relaxed(&worker->flushing, 1);
-	quiet = load_relaxed(&worker->quiet);
+	for (int i = 0; i < 2; i++)
+		quiet[i] = load_relaxed(&worker->quiet[i]);
 	fence_full(); /* flush-b0, pairs with worker-b1 */
 	while (!result) {
 		uint32_t event = load_acquire(&worker->event); /* event */
+		uint32_t phase = load_relaxed(&worker->phase);
 
-		if (!has_claims(worker) || load_relaxed(&worker->quiet) != quiet)
+		for (int i = 0; i < 2; i++)
+			seen[i] = seen[i] || load_acquire(&worker->claims[i]) < CLAIM || /* gate */
+				  load_acquire(&worker->quiet[i]) != quiet[i]; /* gate */
+		if (seen[0] && seen[1])
 			break;
+		if (!seen[phase & 1] && load_relaxed(&worker->claims[~phase & 1]) < CLAIM) {
+			cas_strong_relaxed(&worker->phase, &phase, phase + 1);
+			continue;
+		}
 		result = sleep_on_event(worker, event, deadline);
 	}
 	fetch_sub_relaxed(&worker->flushing, 1);

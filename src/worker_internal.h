@@ -65,7 +65,8 @@ struct kthread_flush_waiter {
 struct kthread_wait {
 	struct kthread_worker *worker;
 	const struct kthread_flush *flush; /* or, when NULL, */
-	bool (*reached)(struct kthread_worker *worker);
+	bool (*reached)(const struct kthread_wait *wait);
+	uint32_t number; /* life or attached, when it began */
 };
 
 static inline struct kthread_worker *worker_of(uintptr_t state)
@@ -144,9 +145,13 @@ KTHREAD_HIDDEN void kthread_unlock_global(void);
 /* A static initialiser can't make a mutex that inherits priority: the first use does. */
 KTHREAD_HIDDEN void kthread_make_lock(struct kthread_worker *worker);
 
-/* Fork has to know of it, or need not any more. */
-KTHREAD_HIDDEN void kthread_register_worker(struct kthread_worker *worker);
-KTHREAD_HIDDEN void kthread_unregister_worker(struct kthread_worker *worker);
+/* Fork has to know of it, or need not any more. Under global_lock. */
+KTHREAD_HIDDEN void kthread_register_locked(struct kthread_worker *worker);
+KTHREAD_HIDDEN void kthread_unregister_locked(struct kthread_worker *worker);
+
+/* Both locks: no fork sees a thread attached to a worker which it does not know. */
+KTHREAD_HIDDEN void kthread_lock_for_registry(struct kthread_worker *worker);
+KTHREAD_HIDDEN void kthread_unlock_for_registry(struct kthread_worker *worker);
 
 /* Why no thread may be attached now; 0: one may. Under lock. */
 KTHREAD_HIDDEN int kthread_attach_refusal_locked(struct kthread_worker *worker);
@@ -190,7 +195,8 @@ static inline void end_pending(struct kthread_work *work, uintptr_t idle_state)
 
 static inline bool has_claims(struct kthread_worker *worker)
 {
-	return load_acquire(&worker->claims) >= CLAIM; /* gate */
+	return load_acquire(&worker->claims[0]) >= CLAIM || /* gate */
+	       load_acquire(&worker->claims[1]) >= CLAIM; /* gate */
 }
 
 static inline uint32_t this_cpu(void)

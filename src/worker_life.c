@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* That many destroyed workers are kept from use. */
 #define POOL_KEEPS 16
@@ -55,7 +56,7 @@ void kthread_make_lock(struct kthread_worker *worker)
 
 /* ---- fork and pool ---- */
 
-static void register_locked(struct kthread_worker *worker)
+void kthread_register_locked(struct kthread_worker *worker)
 {
 	if (worker->registered)
 		return;
@@ -67,7 +68,7 @@ static void register_locked(struct kthread_worker *worker)
 	registry = worker;
 }
 
-static void unregister_locked(struct kthread_worker *worker)
+void kthread_unregister_locked(struct kthread_worker *worker)
 {
 	if (!worker->registered)
 		return;
@@ -80,19 +81,17 @@ static void unregister_locked(struct kthread_worker *worker)
 		worker->registry_next->registry_prev = worker->registry_prev;
 }
 
-void kthread_register_worker(struct kthread_worker *worker)
+void kthread_lock_for_registry(struct kthread_worker *worker)
 {
 	if (!load_acquire(&worker->lock_ready)) /* lock-init */
-		kthread_make_lock(worker); /* for before_fork, which can't */
+		kthread_make_lock(worker);
 	kthread_lock_global();
-	register_locked(worker);
-	kthread_unlock_global();
+	pthread_mutex_lock(&worker->lock);
 }
 
-void kthread_unregister_worker(struct kthread_worker *worker)
+void kthread_unlock_for_registry(struct kthread_worker *worker)
 {
-	kthread_lock_global();
-	unregister_locked(worker);
+	pthread_mutex_unlock(&worker->lock);
 	kthread_unlock_global();
 }
 
@@ -118,17 +117,30 @@ static void after_fork_parent(void)
  */
 static void after_fork_child(void)
 {
+	struct kthread_worker *next;
+
 	kthread_mutex_init(&global_lock);
-	for (struct kthread_worker *w = registry; w; w = w->registry_next) {
+	/* A call that came too late to a destroyed one may have held its lock. */
+	for (struct kthread_worker *w = pool; w; w = w->registry_next) {
 		kthread_mutex_init(&w->lock);
-		store_relaxed(&w->claims, GATE_FORKED);
+		store_relaxed(&w->flushing, 0);
+		w->waiters = NULL;
+	}
+	for (struct kthread_worker *w = registry; w; w = next) {
+		next = w->registry_next;
+		kthread_mutex_init(&w->lock);
+		store_relaxed(&w->claims[0], GATE_FORKED);
+		store_relaxed(&w->claims[1], GATE_FORKED);
 		store_relaxed(&w->flags, FORKED);
 		store_relaxed(&w->task, NULL);
-		store_relaxed(&w->current_work, NULL);
+		/* current_work stays: that run does not end here, and nobody may think it has. */
 		store_relaxed(&w->sleep, AWAKE);
 		store_relaxed(&w->flushing, 0);
 		w->waiters = NULL;
 		w->waits_for = NULL;
+		/* It may lie on the stack of a thread that is not here. */
+		if (!w->allocated)
+			kthread_unregister_locked(w);
 	}
 }
 
@@ -166,6 +178,7 @@ static struct kthread_worker *worker_from_pool(void)
 	kthread_unlock_global();
 	if (!worker)
 		return NULL;
+	lock_worker(worker);
 	worker->queued = 0;
 	worker->executed = 0;
 	store_relaxed(&worker->sleeps, 0);
@@ -174,9 +187,9 @@ static struct kthread_worker *worker_from_pool(void)
 	worker->poll_ns = 0;
 	worker->ops = NULL;
 	worker->data = NULL;
-	lock_worker(worker);
 	store_relaxed(&worker->flags, 0);
-	fetch_and_acq_rel(&worker->claims, ~(uint32_t)GATES); /* gate */
+	fetch_and_acq_rel(&worker->claims[0], ~(uint32_t)GATES); /* gate */
+	fetch_and_acq_rel(&worker->claims[1], ~(uint32_t)GATES); /* gate */
 	unlock_worker(worker);
 	return worker;
 }
@@ -204,7 +217,9 @@ static struct kthread_worker *allocate_worker(char *name)
 		worker->allocated = 1;
 	}
 	worker->name = name;
-	kthread_register_worker(worker);
+	kthread_lock_global();
+	kthread_register_locked(worker);
+	kthread_unlock_global();
 	return worker;
 }
 
@@ -250,23 +265,30 @@ static void join_left_thread(struct kthread_worker *worker)
 int kthread_start_worker(struct kthread_worker *worker, const struct kthread_attr *attr)
 {
 	struct kthread_attr named = KTHREAD_ATTR_INIT;
+	char *name = NULL;
 	int result;
 
 	if (!worker)
 		return -EINVAL;
+	if (attr)
+		named = *attr;
 	lock_worker(worker);
 	result = kthread_attach_refusal_locked(worker);
+	/* A copy: a destruction at the same time frees the original. */
+	if (!result && !named.name && worker->name) {
+		name = strdup(worker->name);
+		if (!name)
+			result = -ENOMEM;
+		named.name = name;
+	}
 	unlock_worker(worker);
 	if (result)
 		return result;
 	join_left_thread(worker);
-	if (attr)
-		named = *attr;
-	if (!named.name)
-		named.name = worker->name;
 	if (!kthread_run_setup(kthread_owned_thread, worker, &named, kthread_attach_owned))
-		return -errno;
-	return 0;
+		result = -errno;
+	free(name);
+	return result;
 }
 
 /* Start it; or take it back, and leave errno. */
@@ -315,14 +337,16 @@ static void change_flags_locked(struct kthread_worker *worker, uint32_t set, uin
 	kthread_poke_worker(worker);
 }
 
-static bool has_no_thread(struct kthread_worker *worker)
+/* That thread is gone; another may have come. */
+static bool has_left(const struct kthread_wait *wait)
 {
-	bool none;
+	struct kthread_worker *worker = wait->worker;
+	bool left;
 
 	lock_worker(worker);
-	none = !load_relaxed(&worker->task);
+	left = !load_relaxed(&worker->task) || worker->attached != wait->number;
 	unlock_worker(worker);
-	return none;
+	return left;
 }
 
 /* Ask the attached thread, if there is one, to leave; thaw it for that. Under lock. */
@@ -338,31 +362,35 @@ static void ask_to_leave_locked(struct kthread_worker *worker, uint32_t how)
 	kthread_tell_waiters(worker); /* a freeze that was waited for is off */
 }
 
-static void ask_to_stop(struct kthread_worker *worker)
+/* @number: of the thread that is meant; another that came meanwhile is not. */
+static void ask_to_stop(struct kthread_worker *worker, uint32_t number)
 {
 	lock_worker(worker);
-	if (load_relaxed(&worker->task))
+	if (load_relaxed(&worker->task) && worker->attached == number)
 		ask_to_leave_locked(worker, STOP);
 	unlock_worker(worker);
 }
 
 static int stop_worker(struct kthread_worker *worker, uint64_t timeout_ns, bool interruptible)
 {
-	struct kthread_wait wait = { .worker = worker, .reached = has_no_thread };
+	struct kthread_wait wait = { .worker = worker, .reached = has_left };
 	uint64_t deadline;
 	int result;
 
 	if (!worker)
 		return -EINVAL;
+	lock_worker(worker);
+	wait.number = worker->attached;
+	unlock_worker(worker);
 	if (kthread_served == worker) {
-		ask_to_stop(worker);
+		ask_to_stop(worker, wait.number);
 		return 0;
 	}
 	deadline = park_deadline(timeout_ns);
 	result = kthread_wait_begin(&wait);
 	if (result)
 		return result;
-	ask_to_stop(worker);
+	ask_to_stop(worker, wait.number);
 	result = kthread_sleep_until_over(&wait, deadline, interruptible);
 	kthread_wait_end();
 	if (!result)
@@ -385,8 +413,9 @@ int kthread_stop_worker(struct kthread_worker *worker)
 	return stop_worker(worker, KTHREAD_FOREVER, false);
 }
 
-static bool rests(struct kthread_worker *worker)
+static bool rests(const struct kthread_wait *wait)
 {
+	struct kthread_worker *worker = wait->worker;
 	bool reached;
 
 	lock_worker(worker);
@@ -396,9 +425,9 @@ static bool rests(struct kthread_worker *worker)
 }
 
 /* A thaw by another thread ends the wait as well. */
-static bool rests_or_is_thawed(struct kthread_worker *worker)
+static bool rests_or_is_thawed(const struct kthread_wait *wait)
 {
-	return rests(worker) || !(load_relaxed(&worker->flags) & FREEZE);
+	return rests(wait) || !(load_relaxed(&wait->worker->flags) & FREEZE);
 }
 
 static int freeze_worker(struct kthread_worker *worker, uint64_t timeout_ns, bool interruptible)
@@ -489,6 +518,7 @@ static void drop_all(struct kthread_worker *worker)
 static void bury(struct kthread_worker *worker, uint32_t life)
 {
 	struct kthread_worker *first;
+	char *name;
 	bool mine;
 
 	lock_worker(worker);
@@ -501,12 +531,18 @@ static void bury(struct kthread_worker *worker, uint32_t life)
 	if (!mine)
 		return; /* another destruction was faster, and it may live anew already */
 	join_left_thread(worker);
+	store_relaxed(&worker->current_work, NULL); /* in a forked child it may be left */
 	drop_all(worker);
-	kthread_unregister_worker(worker);
+	kthread_lock_global();
+	kthread_unregister_locked(worker);
+	kthread_unlock_global();
 	if (!worker->allocated)
 		return;
-	free(worker->name);
+	lock_worker(worker);
+	name = worker->name;
 	worker->name = NULL;
+	unlock_worker(worker);
+	free(name);
 	kthread_lock_global();
 	first = pool;
 	worker->registry_next = first;
@@ -514,17 +550,25 @@ static void bury(struct kthread_worker *worker, uint32_t life)
 	kthread_unlock_global();
 }
 
-/* No thread, and no producer that will push yet. */
-static bool has_ended(struct kthread_worker *worker)
+/* No thread, and no producer that will push yet; or it is over, and may live anew. */
+static bool has_ended(const struct kthread_wait *wait)
 {
-	return has_no_thread(worker) && !has_claims(worker);
+	struct kthread_worker *worker = wait->worker;
+	bool ended;
+
+	lock_worker(worker);
+	ended = worker->life != wait->number ||
+		(!load_relaxed(&worker->task) && !has_claims(worker));
+	unlock_worker(worker);
+	return ended;
 }
 
 static void close_locked(struct kthread_worker *worker)
 {
 	if (load_relaxed(&worker->flags) & (CLOSING | DEAD))
 		return;
-	fetch_or_acq_rel(&worker->claims, GATE_CLOSED); /* gate */
+	fetch_or_acq_rel(&worker->claims[0], GATE_CLOSED); /* gate */
+	fetch_or_acq_rel(&worker->claims[1], GATE_CLOSED); /* gate */
 	ask_to_leave_locked(worker, CLOSING);
 }
 
@@ -550,13 +594,16 @@ static int destroy_worker(struct kthread_worker *worker, uint64_t timeout_ns, bo
 	if (kthread_served == worker)
 		return -EDEADLK;
 	deadline = park_deadline(timeout_ns);
+	lock_worker(worker);
+	wait.number = life = worker->life;
+	unlock_worker(worker);
 	result = kthread_wait_begin(&wait);
 	if (result)
 		return result;
 	lock_worker(worker);
-	life = worker->life;
-	dead = load_relaxed(&worker->flags) & DEAD;
-	close_locked(worker);
+	dead = (load_relaxed(&worker->flags) & DEAD) || worker->life != life;
+	if (!dead)
+		close_locked(worker);
 	unlock_worker(worker);
 	if (!dead)
 		result = kthread_sleep_until_over(&wait, deadline, interruptible);
