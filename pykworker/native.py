@@ -140,7 +140,6 @@ class _Core:
         self.on_error = on_error
         self.daemon = daemon
         self.closed = False  # destroy was called
-        self.interrupt: BaseException | None = None  # what run() is to raise
         self.handle = 0
         poll = _ADAPTIVE_POLL
         if busy_poll is not None:
@@ -186,23 +185,18 @@ class _Core:
 
     def report(self, work: Work, exception: BaseException) -> None:
         """A callback has let an exception out."""
-        if (
-            isinstance(exception, KeyboardInterrupt)
-            and threading.current_thread() is threading.main_thread()
-        ):
-            self.interrupted(exception)
-        elif self.on_error is None:
+        if self.on_error is None:
             _unraisable.report("Exception ignored in work", exception, work)
         else:
             try:
                 self.on_error(work, exception)
             except BaseException as failure:
+                if (
+                    isinstance(failure, KeyboardInterrupt)
+                    and threading.current_thread() is threading.main_thread()
+                ):
+                    raise  # C ends run() with it
                 _unraisable.report("Exception ignored in on_error", failure, self.on_error)
-
-    def interrupted(self, exception: BaseException) -> None:
-        """A signal handler has raised in run(), which is to end and raise it."""
-        self.interrupt = exception
-        lib.pykw_worker_stop(self.handle, 0)
 
 
 _live: set[_Core] = set()  # those whose thread may call
@@ -259,6 +253,9 @@ class Work(WorkBase):
         if result:
             _refuse(result, "the work did not finish in time")
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object")
+
     def __repr__(self) -> str:
         return _describe(self, getattr(self.fn, "__qualname__", None) or repr(self.fn))
 
@@ -277,10 +274,8 @@ class BoundWork(Work, Generic[_P, _R]):
 
     __slots__ = ("__dict__", "_worker")
 
-    def __new__(cls, worker: Worker, fn: Callable[_P, _R]) -> Self:  # noqa: ARG004
-        return super().__new__(cls, fn)
-
     def __init__(self, worker: Worker, fn: Callable[_P, _R]) -> None:
+        super().__init__(fn)
         self._worker = worker
         functools.update_wrapper(self, fn)
 
@@ -314,11 +309,10 @@ class NativeWork(Work):
 
     _address: int
 
-    def __new__(cls, address: object, data: object = None) -> Self:
+    def __init__(self, address: object, data: object = None) -> None:
         number = code_address(address)
-        self = cls._make_native(number, data_address(data) or 0, address, (data,))
+        self._init_native(number, data_address(data) or 0, address, (data,))
         self._address = number
-        return self
 
     @property
     def address(self) -> int:
@@ -443,9 +437,10 @@ class Worker(WorkerBase):
             raise RuntimeError("this thread already serves a worker")
         if result:
             _refuse(result, "")
-        interrupt, core.interrupt = core.interrupt, None
-        if interrupt is not None:
-            raise interrupt
+        interrupt: list[BaseException] = []
+        lib.pykw_worker_interrupt(core.handle, id(interrupt))
+        if interrupt:
+            raise interrupt[0]
 
     def stop(self, timeout: float | None = None) -> None:
         """Take its thread away: the running callback ends, the rest stays listed.
@@ -574,6 +569,9 @@ class Worker(WorkerBase):
             state = "frozen" if lib.pykw_worker_freezing(core.handle) else "running"
         return f"<{type(self).__name__} {core.name!r} {state}, {self.stats()['pending']} pending>"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object")
+
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         core = getattr(self, "_core", None)
         if core is None or core.closed or core not in _live:
@@ -629,6 +627,8 @@ _left_behind: list[_Core] = []
 
 def _after_fork_in_child() -> None:
     """C has marked the workers; nobody is to be warned of one that is the parent's."""
+    for core in _live:
+        lib.pykw_worker_after_fork(core.handle)
     _left_behind.extend(_live)  # the child may have been forked by a callback, and be in C
     _live.clear()
     _orphans.clear()
@@ -651,6 +651,7 @@ def _at_exit() -> None:
     for core in list(_live):  # all are asked before one is waited for
         if core.daemon:
             lib.pykw_worker_abandon(core.handle)
+            core.closed = True
         else:
             lib.pykw_worker_close(core.handle)
             core.closed = True

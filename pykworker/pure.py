@@ -58,7 +58,7 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, Generic, ParamSpec, Self, TypeVar
+from typing import Any, Final, Generic, NoReturn, ParamSpec, Self, TypeVar
 
 from pykworker._addresses import code_address, data_address
 from pykworker._arguments import timeout_seconds
@@ -633,6 +633,9 @@ class Work:
         states = [state for state in ("executing", "pending") if getattr(self, state)]
         return f"<{type(self).__name__} {name} {' and '.join(states) or 'idle'}>"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object")
+
 
 class BoundWork(Work, Generic[_P, _R]):
     """A work bound to its worker, made by ``@worker.work``.
@@ -733,6 +736,8 @@ class Worker:
         if on_error is not None and not callable(on_error):
             raise TypeError(f"on_error must be callable, not {type(on_error).__name__}")
         timeout_seconds(busy_poll, "busy_poll")
+        if getattr(self, "_core", None) is not None:
+            raise RuntimeError("Worker.__init__() was called before")
         core = _Core(name, on_error, bool(daemon))
         if start:
             core.start()
@@ -943,6 +948,9 @@ class Worker:
         else:
             state = "running"
         return f"<{type(self).__name__} {core.name!r} {state}, {len(core.works)} pending>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object")
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         core = getattr(self, "_core", None)

@@ -175,6 +175,7 @@ struct kthread_worker {
 	struct kthread_worker *registry_next; /* under global_lock */
 	struct kthread_worker *registry_prev; /* under global_lock */
 	uint32_t allocated;		/* made by kthread_create_worker */
+	uint32_t held;			/* not to be pooled yet; under lock */
 	uint32_t registered;		/* under global_lock */
 	uint32_t life;			/* how often it was destroyed; under lock */
 	uint32_t attached;		/* how often a thread was; under lock */
@@ -193,7 +194,7 @@ struct kthread_worker {
 	  0, KTHREAD_POLL_MAX_DEFAULT_NS, 0, 0,					\
 	  PTHREAD_MUTEX_INITIALIZER, { NULL, NULL }, NULL, NULL, NULL,		\
 	  0, 0, 0, 0, 0, 0,							\
-	  NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0 }
+	  NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0 }
 
 #define KTHREAD_WORK_INIT(work, fn)						\
 	{ NULL, NULL, (fn), 0, 0, 0 }
@@ -347,6 +348,17 @@ void kthread_close_worker(struct kthread_worker *worker);
 int kthread_destroy_worker(struct kthread_worker *worker);
 int kthread_destroy_worker_timeout(struct kthread_worker *worker, uint64_t timeout_ns);
 int kthread_destroy_worker_interruptible(struct kthread_worker *worker, uint64_t timeout_ns);
+
+/*
+ * kthread_hold_worker, kthread_release_worker - keep the struct of a worker to oneself
+ * @worker: made by kthread_create_worker
+ *
+ * Once destroyed, a held worker answers all calls as a destroyed one does, until it is
+ * released; without that its struct may soon be another worker's. Release it once, after
+ * its destruction and the last call. Ours; for embedders whose users may call too late.
+ */
+void kthread_hold_worker(struct kthread_worker *worker);
+void kthread_release_worker(struct kthread_worker *worker);
 
 /*
  * kthread_queue_work - queue a work

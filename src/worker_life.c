@@ -514,12 +514,34 @@ static void drop_all(struct kthread_worker *worker)
 		kthread_tell_waiters(worker);
 }
 
+static void put_into_pool(struct kthread_worker *worker)
+{
+	kthread_lock_global();
+	worker->registry_next = pool;
+	pool = worker;
+	kthread_unlock_global();
+}
+
+void kthread_hold_worker(struct kthread_worker *worker)
+{
+	lock_worker(worker);
+	worker->held = 1;
+	unlock_worker(worker);
+}
+
+void kthread_release_worker(struct kthread_worker *worker)
+{
+	lock_worker(worker);
+	worker->held = 0;
+	unlock_worker(worker);
+	put_into_pool(worker);
+}
+
 /* No thread is attached, none can come, nothing can be queued. */
 static void bury(struct kthread_worker *worker, uint32_t life)
 {
-	struct kthread_worker *first;
 	char *name;
-	bool mine;
+	bool mine, held;
 
 	lock_worker(worker);
 	mine = worker->life == life;
@@ -541,13 +563,11 @@ static void bury(struct kthread_worker *worker, uint32_t life)
 	lock_worker(worker);
 	name = worker->name;
 	worker->name = NULL;
+	held = worker->held;
 	unlock_worker(worker);
 	free(name);
-	kthread_lock_global();
-	first = pool;
-	worker->registry_next = first;
-	pool = worker;
-	kthread_unlock_global();
+	if (!held)
+		put_into_pool(worker);
 }
 
 /* No thread, and no producer that will push yet; or it is over, and may live anew. */

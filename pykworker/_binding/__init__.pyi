@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from collections.abc import Callable, Iterable
-from typing import Any, Self
+from typing import Any
 
 ffi: Any
 lib: Any
 
 class WorkBase:
-    def __new__(cls, fn: Callable[..., object], /, *args: Any, **kwargs: Any) -> Self: ...
-    @classmethod
-    def _make_native(
-        cls, address: int, data: int, fn: object, args: tuple[object, ...]
-    ) -> Self: ...
+    def __init__(self, fn: Callable[..., object], /, *args: Any, **kwargs: Any) -> None: ...
+    def _init_native(
+        self, address: int, data: int, fn: object, args: tuple[object, ...]
+    ) -> None: ...
     @property
     def fn(self) -> Callable[..., object]: ...
     @property

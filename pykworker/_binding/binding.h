@@ -31,7 +31,7 @@
 
 /* What is kept for one worker; owned by its core object. */
 struct pykw_worker {
-	struct kthread_worker *worker;	/* NULL once destroyed; under the GIL */
+	struct kthread_worker *worker;	/* held until this is freed: it answers when destroyed, too */
 	/*
 	 * The core object, borrowed: it outlives the worker. Its methods called from here:
 	 * thread_started(), thread_ending(), report(work, exception), interrupted(exception).
@@ -41,8 +41,8 @@ struct pykw_worker {
 	PyObject *runs;			/* see work.c; worker's thread, under the GIL */
 	uint64_t coalesced;		/* under the GIL */
 	bool abandoned;			/* nothing is queued any more; under the GIL */
+	PyObject *interrupt;		/* what run() is to raise; under the GIL */
 	bool keeps_gil;			/* its thread holds the GIL; that thread only */
-	struct kthread_worker_stats last; /* as they were when it was destroyed */
 	uint64_t handover_ns;		/* see gil.c; worker's thread only */
 };
 
@@ -61,7 +61,7 @@ struct pykw_work {
 	PyObject *fn;			/* the callable; of a native work, its address */
 	PyObject *args;			/* a tuple; NULL: none */
 	PyObject *kwargs;		/* NULL: none */
-	uint64_t coalesced;		/* "already pending" since the last run began; under the GIL */
+	_Atomic(uint64_t) coalesced;	/* "already pending" since the last run began; under the GIL */
 	struct pykw_native *native;	/* NULL: a Python callback */
 };
 
@@ -109,6 +109,12 @@ int pykw_make_worker_type(void);
 /* Call a method of the core object; an exception in it goes to sys.unraisablehook. */
 void pykw_tell_core(struct pykw_worker *pw, const char *method, PyObject *first,
 		    PyObject *second);
+
+/* The calling thread is the main one, which runs signal handlers, and in run(). */
+extern _Thread_local bool pykw_on_main_thread;
+
+/* On the main thread, in run(): end it, and have it raise this; takes the reference. */
+void pykw_interrupt(struct pykw_worker *pw, PyObject *exception);
 
 /* The exception being raised, as an object with its traceback; clears it. */
 PyObject *pykw_fetch_exception(void);

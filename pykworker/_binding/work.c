@@ -91,9 +91,13 @@ static PyObject *runs_next(PyObject *self)
 {
 	struct runs *runs = (struct runs *)self;
 	struct pykw_worker *pw = runs->pw;
-	struct pykw_work *w = current_work(pw);
+	struct pykw_work *w = pw ? current_work(pw) : NULL;
 
+	if (!pw || !w)
+		return NULL; /* kept by a debugger, and the burst is over */
 	if (runs->begun) {
+		if (pykw_on_main_thread && PyErr_CheckSignals() < 0)
+			return NULL;
 		struct kthread_work *next = kthread_next_work(pw->worker, run_python);
 		struct pykw_work *ended = w;
 
@@ -109,8 +113,11 @@ static PyObject *runs_next(PyObject *self)
 
 static PyObject *runs_call_current(PyObject *self, PyObject *unused)
 {
+	struct pykw_worker *pw = ((struct runs *)self)->pw;
+	struct pykw_work *w = pw ? current_work(pw) : NULL;
+
 	(void)unused;
-	return call(current_work(((struct runs *)self)->pw));
+	return w ? call(w) : Py_NewRef(Py_None);
 }
 
 static PyMethodDef runs_methods[] = {
@@ -165,6 +172,7 @@ void pykw_forget_runs(struct pykw_worker *pw)
 	if (!runs)
 		return;
 	pw->runs = NULL;
+	runs->pw = NULL;
 	Py_CLEAR(runs->call_current);
 	Py_DECREF(runs);
 }
@@ -190,11 +198,16 @@ static void run_python(struct kthread_work *work)
 	PyObject *result;
 
 	gil_keep(pw);
+	/* Before the work is called: raised in its first instruction, it would be lost. */
+	if (pykw_on_main_thread && PyErr_CheckSignals() < 0)
+		pykw_interrupt(pw, pykw_fetch_exception());
 	set_current(pw, w);
 	result = pw->worker->more ? serve(pw) : call(w);
 	w = current_work(pw); /* another, when more were run */
 	if (result) {
 		Py_DECREF(result);
+	} else if (pykw_on_main_thread && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+		pykw_interrupt(pw, pykw_fetch_exception());
 	} else {
 		PyObject *exception = pykw_fetch_exception();
 
@@ -260,6 +273,7 @@ static void run_native(struct kthread_work *work)
 	struct pykw_work *w = object_of(work);
 
 	gil_give_back(pw);
+	atomic_store_explicit(&w->coalesced, 0, memory_order_relaxed);
 	atomic_store_explicit(&pw->current, (PyObject *)w, memory_order_release);
 	w->native->function(w->native->data);
 	atomic_store_explicit(&pw->current, NULL, memory_order_release);
@@ -268,57 +282,65 @@ static void run_native(struct kthread_work *work)
 
 /* ---- the type ---- */
 
-static struct pykw_work *allocate(PyTypeObject *type, kthread_work_func_t run)
-{
-	allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-	struct pykw_work *w = (struct pykw_work *)alloc(type, 0);
-
-	if (w)
-		kthread_init_work(&w->work, run);
-	return w;
-}
-
 static PyObject *work_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
+	struct pykw_work *w = (struct pykw_work *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(
+		type, 0);
+
+	(void)args, (void)kwargs; /* for __init__ */
+	if (w)
+		kthread_init_work(&w->work, NULL); /* refused by every queue until __init__ */
+	return (PyObject *)w;
+}
+
+static bool is_fresh(struct pykw_work *w)
+{
+	if (!w->fn)
+		return true;
+	PyErr_SetString(PyExc_RuntimeError, "Work.__init__() was called before");
+	return false;
+}
+
+static int work_init(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+	struct pykw_work *w = (struct pykw_work *)self;
 	Py_ssize_t n = PyTuple_Size(args);
-	struct pykw_work *w;
-	PyObject *fn;
+	PyObject *fn, *rest = NULL, *copy = NULL;
 
 	if (n < 1) {
 		PyErr_SetString(PyExc_TypeError,
 				"Work() missing 1 required positional argument: 'fn'");
-		return NULL;
+		return -1;
 	}
 	fn = PyTuple_GetItem(args, 0);
 	if (!PyCallable_Check(fn)) {
 		PyErr_Format(PyExc_TypeError, "fn must be callable, not %R",
 			     (PyObject *)Py_TYPE(fn));
-		return NULL;
+		return -1;
 	}
-	w = allocate(type, run_python);
-	if (!w)
-		return NULL;
+	if (!is_fresh(w))
+		return -1;
+	if (kwargs && PyDict_Size(kwargs) > 0 && !(copy = PyDict_Copy(kwargs)))
+		return -1;
+	if ((n > 1 || copy) && !(rest = PyTuple_GetSlice(args, 1, n))) {
+		Py_XDECREF(copy);
+		return -1;
+	}
 	w->fn = Py_NewRef(fn);
-	if (kwargs && PyDict_Size(kwargs) > 0)
-		w->kwargs = PyDict_Copy(kwargs);
-	if (n > 1 || w->kwargs)
-		w->args = PyTuple_GetSlice(args, 1, n);
-	if (PyErr_Occurred()) {
-		Py_DECREF(w);
-		return NULL;
-	}
-	return (PyObject *)w;
+	w->args = rest;
+	w->kwargs = copy;
+	kthread_init_work(&w->work, run_python);
+	return 0;
 }
 
-/* _make_native(address, data, fn, args): a work that runs without the GIL. */
-static PyObject *work_make_native(PyObject *type, PyObject *args)
+/* _init_native(address, data, fn, args): make it a work that runs without the GIL. */
+static PyObject *work_init_native(PyObject *self, PyObject *args)
 {
+	struct pykw_work *w = (struct pykw_work *)self;
 	PyObject *address, *data, *fn, *works_args;
-	struct pykw_work *w;
 	void *function, *pointer;
 
-	if (!PyArg_ParseTuple(args, "OOOO!", &address, &data, &fn, &PyTuple_Type,
-			      &works_args))
+	if (!PyArg_ParseTuple(args, "OOOO!", &address, &data, &fn, &PyTuple_Type, &works_args))
 		return NULL;
 	function = PyLong_AsVoidPtr(address);
 	if (PyErr_Occurred())
@@ -326,20 +348,18 @@ static PyObject *work_make_native(PyObject *type, PyObject *args)
 	pointer = PyLong_AsVoidPtr(data);
 	if (PyErr_Occurred())
 		return NULL;
-	w = allocate((PyTypeObject *)type, run_native);
-	if (!w)
+	if (!is_fresh(w))
 		return NULL;
 	w->native = PyMem_Malloc(sizeof(*w->native));
-	if (!w->native) {
-		Py_DECREF(w);
+	if (!w->native)
 		return PyErr_NoMemory();
-	}
 	memset(w->native, 0, sizeof(*w->native));
 	memcpy(&w->native->function, &function, sizeof(function));
 	w->native->data = pointer;
 	w->fn = Py_NewRef(fn);
 	w->args = Py_NewRef(works_args);
-	return (PyObject *)w;
+	kthread_init_work(&w->work, run_native);
+	Py_RETURN_NONE;
 }
 
 static int work_traverse(PyObject *self, visitproc visit, void *arg)
@@ -377,8 +397,10 @@ static void work_dealloc(PyObject *self)
 
 static PyObject *get_fn(PyObject *self, void *unused)
 {
+	PyObject *fn = ((struct pykw_work *)self)->fn;
+
 	(void)unused;
-	return Py_NewRef(((struct pykw_work *)self)->fn);
+	return Py_NewRef(fn ? fn : Py_None);
 }
 
 static PyObject *get_args(PyObject *self, void *unused)
@@ -437,7 +459,7 @@ static PyGetSetDef work_getset[] = {
 };
 
 static PyMethodDef work_methods[] = {
-	{ "_make_native", work_make_native, METH_VARARGS | METH_CLASS, NULL },
+	{ "_init_native", work_init_native, METH_VARARGS, NULL },
 	{ NULL, NULL, 0, NULL },
 };
 
@@ -446,6 +468,7 @@ PyDoc_STRVAR(work_doc, "WorkBase(fn, /, *args, **kwargs)\n--\n\nThe C part of Wo
 static PyType_Slot work_slots[] = {
 	{ Py_tp_doc, (void *)work_doc },
 	{ Py_tp_new, work_new },
+	{ Py_tp_init, work_init },
 	{ Py_tp_dealloc, work_dealloc },
 	{ Py_tp_traverse, work_traverse },
 	{ Py_tp_clear, work_clear },

@@ -31,6 +31,18 @@ static PyObject *from_id(uintptr_t id)
 	return (PyObject *)id;
 }
 
+_Thread_local bool pykw_on_main_thread;
+
+/* No Python code, in which the next signal could raise again. */
+void pykw_interrupt(struct pykw_worker *pw, PyObject *exception)
+{
+	PyObject *before = pw->interrupt;
+
+	pw->interrupt = exception;
+	Py_XDECREF(before);
+	kthread_stop_worker(pw->worker); /* by its own thread: only asks */
+}
+
 void pykw_tell_core(struct pykw_worker *pw, const char *method, PyObject *first,
 		    PyObject *second)
 {
@@ -39,7 +51,9 @@ void pykw_tell_core(struct pykw_worker *pw, const char *method, PyObject *first,
 
 	if (bound)
 		result = PyObject_CallFunctionObjArgs(bound, first, second, NULL);
-	if (!result)
+	if (!result && pykw_on_main_thread && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt))
+		pykw_interrupt(pw, pykw_fetch_exception());
+	else if (!result)
 		PyErr_WriteUnraisable(bound);
 	Py_XDECREF(result);
 	Py_XDECREF(bound);
@@ -57,30 +71,21 @@ static void on_interrupted(struct kthread_worker *worker)
 	struct pykw_worker *pw = kthread_worker_data(worker);
 
 	gil_keep(pw);
-	if (PyErr_CheckSignals() < 0) {
-		PyObject *exception = pykw_fetch_exception();
-
-		pykw_tell_core(pw, "interrupted", exception, NULL);
-		Py_XDECREF(exception);
-	}
+	if (PyErr_CheckSignals() < 0)
+		pykw_interrupt(pw, pykw_fetch_exception());
 	gil_give_back(pw);
 }
 
 static void on_leave(struct kthread_worker *worker)
 {
-	struct pykw_worker *pw = kthread_worker_data(worker);
-
-	kthread_worker_get_stats(worker, &pw->last);
-	gil_forget(pw);
+	gil_forget(kthread_worker_data(worker));
 }
 
 static void on_dropped(struct kthread_worker *worker, struct kthread_work *work)
 {
-	struct pykw_worker *pw = kthread_worker_data(worker);
-	PyGILState_STATE before;
+	PyGILState_STATE before = PyGILState_Ensure();
 
-	kthread_worker_get_stats(worker, &pw->last);
-	before = PyGILState_Ensure();
+	(void)worker;
 	Py_DECREF((PyObject *)((char *)work - offsetof(struct pykw_work, work)));
 	PyGILState_Release(before);
 }
@@ -101,6 +106,9 @@ static PyObject *raise_refusal(int error)
 	switch (error) {
 	case -EBUSY:
 		message = "work is pending or executing on another worker";
+		break;
+	case -EINVAL:
+		message = "Work.__init__() was not called";
 		break;
 	case -ESRCH:
 		message = "this worker was left behind in the parent process by fork";
@@ -137,12 +145,6 @@ static bool is_work(PyObject *object)
 	}
 	PyErr_Format(PyExc_TypeError, "a Work is needed, not %R", (PyObject *)Py_TYPE(object));
 	return false;
-}
-
-/* What queueing begins with: NULL, or the worker. */
-static struct kthread_worker *open_worker(struct pykw_worker *pw)
-{
-	return pw->abandoned ? NULL : pw->worker;
 }
 
 /* 1: queued; 0: already pending; -errno: refused. */
@@ -186,7 +188,7 @@ static PyObject *worker_queue(PyObject *self, PyObject *work)
 
 	if (!pw || !is_work(work))
 		return NULL;
-	if (!open_worker(pw))
+	if (pw->abandoned)
 		return raise_refusal(-ESHUTDOWN);
 	/* Held, and counted, before it is pushed: then a native run may end at any time. */
 	kthread_batch_begin(&batch, pw->worker);
@@ -242,7 +244,7 @@ static PyObject *worker_queue_many(PyObject *self, PyObject *works)
 			return NULL;
 		}
 	}
-	if (n && !open_worker(pw))
+	if (n && pw->abandoned)
 		result = -ESHUTDOWN;
 	for (Py_ssize_t i = 0; i < n && result >= 0;) {
 		/* Some at a time, so that native works begin meanwhile. */
@@ -334,6 +336,7 @@ uintptr_t pykw_worker_new(const char *name, uint32_t busy_poll_ns, uintptr_t id_
 		free(pw);
 		return 0;
 	}
+	kthread_hold_worker(pw->worker);
 	pw->core = from_id(id_core);
 	kthread_worker_set_ops(pw->worker, &ops, pw);
 	if (busy_poll_ns != UINT32_MAX)
@@ -341,9 +344,23 @@ uintptr_t pykw_worker_new(const char *name, uint32_t busy_poll_ns, uintptr_t id_
 	return (uintptr_t)pw;
 }
 
+/* Of a destroyed worker, or, in a forked child, of one of the parent's. */
 void pykw_worker_free(uintptr_t worker)
 {
-	free(from_handle(worker));
+	struct pykw_worker *pw = from_handle(worker);
+
+	kthread_release_worker(pw->worker);
+	Py_XDECREF(pw->interrupt);
+	free(pw);
+}
+
+/* In a forked child: what another thread was executing, nobody is here. */
+void pykw_worker_after_fork(uintptr_t worker)
+{
+	struct pykw_worker *pw = from_handle(worker);
+
+	if (kthread_current_worker() != pw->worker)
+		atomic_store_explicit(&pw->current, NULL, memory_order_relaxed);
 }
 
 void pykw_worker_bind(uintptr_t id_worker, uintptr_t worker)
@@ -357,8 +374,6 @@ int pykw_worker_start(uintptr_t worker)
 	PyThreadState *state;
 	int result;
 
-	if (!w)
-		return -ESHUTDOWN;
 	state = gil_leave();
 	result = kthread_start_worker(w, NULL);
 	gil_return(state);
@@ -370,17 +385,18 @@ int pykw_worker_run(uintptr_t worker, bool main_thread)
 	struct kthread_worker *w = from_handle(worker)->worker;
 	int result;
 
-	if (!w)
-		return -ESHUTDOWN;
 	if (kthread_current_worker())
 		return -EDEADLK;
 	if (kthread_worker_thread(w, NULL, NULL))
 		return -EBUSY;
+	Py_CLEAR(from_handle(worker)->interrupt);
+	pykw_on_main_thread = main_thread;
 	gil_lend();
 	kthread_set_patience(main_thread ? SLICE_NS : 0);
 	result = kthread_worker_fn(w);
 	kthread_set_patience(0);
 	gil_take_home();
+	pykw_on_main_thread = false;
 	if (!kthread_worker_thread(w, NULL, NULL))
 		pykw_forget_runs(from_handle(worker));
 	return result;
@@ -404,8 +420,6 @@ static int wait_without_gil(int (*wait)(struct kthread_worker *, uint64_t), uint
 	PyThreadState *state;
 	int result;
 
-	if (!w)
-		return -ESHUTDOWN;
 	state = gil_leave();
 	result = wait(w, slice_of(timeout_ns));
 	gil_return(state);
@@ -434,22 +448,12 @@ void pykw_worker_thaw(uintptr_t worker)
 
 bool pykw_worker_freezing(uintptr_t worker)
 {
-	struct kthread_worker *w = from_handle(worker)->worker;
-
-	return w && kthread_worker_freezing(w);
+	return kthread_worker_freezing(from_handle(worker)->worker);
 }
 
 int pykw_worker_destroy(uintptr_t worker, uint64_t timeout_ns)
 {
-	int result;
-
-	result = wait_without_gil(kthread_destroy_worker_interruptible, worker, timeout_ns);
-
-	if (!result) {
-		from_handle(worker)->worker = NULL;
-		from_handle(worker)->last.pending = 0;
-	}
-	return result == -ESHUTDOWN ? 0 : result;
+	return wait_without_gil(kthread_destroy_worker_interruptible, worker, timeout_ns);
 }
 
 void pykw_worker_close(uintptr_t worker)
@@ -474,7 +478,7 @@ uint64_t pykw_worker_ident(uintptr_t worker)
 	pthread_t thread;
 
 	/* What threading.get_ident() says on the thread: CPython casts pthread_self(). */
-	return w && kthread_worker_thread(w, &thread, NULL) ? (uint64_t)(uintptr_t)thread : 0;
+	return kthread_worker_thread(w, &thread, NULL) ? (uint64_t)(uintptr_t)thread : 0;
 }
 
 uint64_t pykw_worker_native_id(uintptr_t worker)
@@ -482,7 +486,7 @@ uint64_t pykw_worker_native_id(uintptr_t worker)
 	struct kthread_worker *w = from_handle(worker)->worker;
 	pid_t tid;
 
-	return w && kthread_worker_thread(w, NULL, &tid) ? (uint64_t)tid : 0;
+	return kthread_worker_thread(w, NULL, &tid) ? (uint64_t)tid : 0;
 }
 
 void pykw_worker_current_work(uintptr_t worker, uintptr_t id_list)
@@ -495,13 +499,22 @@ void pykw_worker_current_work(uintptr_t worker, uintptr_t id_list)
 		PyErr_WriteUnraisable(NULL);
 }
 
+/* What run() is to raise, if anything. */
+void pykw_worker_interrupt(uintptr_t worker, uintptr_t id_list)
+{
+	struct pykw_worker *pw = from_handle(worker);
+
+	if (pw->interrupt && PyList_Append(from_id(id_list), pw->interrupt) < 0)
+		PyErr_WriteUnraisable(NULL);
+	Py_CLEAR(pw->interrupt);
+}
+
 void pykw_worker_stats(uintptr_t worker, uint64_t *counters)
 {
 	struct pykw_worker *pw = from_handle(worker);
-	struct kthread_worker_stats stats = pw->last;
+	struct kthread_worker_stats stats;
 
-	if (pw->worker)
-		kthread_worker_get_stats(pw->worker, &stats);
+	kthread_worker_get_stats(pw->worker, &stats);
 	counters[0] = stats.queued;
 	counters[1] = stats.executed;
 	counters[2] = pw->coalesced;
@@ -554,8 +567,6 @@ int64_t pykw_flush_worker(uintptr_t worker, int64_t again, uint64_t timeout_ns)
 	struct kthread_worker *w = from_handle(worker)->worker;
 	struct kthread_flush flush;
 
-	if (!w)
-		return 0;
 	if (again & AGAIN) {
 		flush.worker = w;
 		flush.work = NULL;

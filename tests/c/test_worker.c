@@ -1444,3 +1444,28 @@ TEST(worker_knows_its_thread_and_the_thread_its_worker)
 	CHECK_EQ(kthread_destroy_worker(&own), 0);
 	CHECK_EQ(side_join(&side), 0);
 }
+
+/* A held worker stays dead for those who call too late; released, it may live anew. */
+TEST(held_worker_is_not_another_after_its_destruction)
+{
+	struct kthread_worker *held = kthread_create_worker(0, "held"), *others[40];
+	struct counted late;
+
+	kthread_hold_worker(held);
+	CHECK_EQ(kthread_destroy_worker(held), 0);
+	for (int i = 0; i < 40; i++)
+		CHECK_EQ(kthread_destroy_worker(kthread_create_worker(0, "other")), 0);
+	for (int i = 0; i < 40; i++) {
+		others[i] = kthread_create_worker(0, "other");
+		CHECK(others[i] != held);
+	}
+	counted_init(&late);
+	CHECK_EQ(kthread_queue_work_status(held, &late.work), -ESHUTDOWN);
+	CHECK_EQ(kthread_freeze_worker(held), -ESHUTDOWN);
+	CHECK_EQ(kthread_start_worker(held, NULL), -ESHUTDOWN);
+	CHECK_EQ(kthread_stop_worker(held), 0);
+	CHECK_EQ(kthread_destroy_worker(held), 0);
+	kthread_release_worker(held);
+	for (int i = 0; i < 40; i++)
+		CHECK_EQ(kthread_destroy_worker(others[i]), 0);
+}
