@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * kthread_worker.c - worker, work, queue, flush. See kthread_worker.h.
+ * kthread_worker.c - the way of a work, and the worker's thread. See kthread_worker.h.
  *
  * Where everything lives: here the way of a work, from the queue through the list to its
  * run, and the worker's thread; in worker_flush.c who waits; in worker_life.c how a worker
@@ -25,11 +25,13 @@
  *		and waited for, or sees it shut. And it stops being counted (release) after
  *		its push / is seen gone (acquire): then the push is seen as well. Without
  *		this one told "already pending" by a claim not yet pushed could flush, or
- *		destroy, the worker without that run.
+ *		destroy, the worker without that run. There are two counts: a flush sends
+ *		newcomers to the one that it does not wait for, so that none starves it.
  *	inbox	push (release) / take (acquire): the work's members are seen by the worker.
- *	park	push, end of a claim or poke, full fence (park-b1), look whether it sleeps / say "asleep", full
- *		fence (park-b0), look at inbox and flags. Without either, the worker
- *		misses the work and the producer misses the sleeper: it sleeps on it.
+ *	park	push, end of a claim or poke, full fence (park-b1), look whether it
+ *		sleeps / say "asleep", full fence (park-b0), look at inbox and flags.
+ *		Without either, the worker misses the work and the producer misses the
+ *		sleeper: it sleeps on it.
  *	F	started_seq stored (release) when a run is taken off the list, after
  *		current_work and before state / read (acquire) by a flusher: one that sees
  *		the run begun also sees it in current_work, unless it is over.

@@ -531,10 +531,14 @@ void kthread_hold_worker(struct kthread_worker *worker)
 
 void kthread_release_worker(struct kthread_worker *worker)
 {
+	bool dead;
+
 	lock_worker(worker);
 	worker->held = 0;
+	dead = load_relaxed(&worker->flags) & DEAD;
 	unlock_worker(worker);
-	put_into_pool(worker);
+	if (dead)
+		put_into_pool(worker);
 }
 
 /* No thread is attached, none can come, nothing can be queued. */
