@@ -43,6 +43,7 @@ struct pykw_worker {
 	bool abandoned;			/* nothing is queued any more; under the GIL */
 	PyObject *interrupt;		/* what run() is to raise; under the GIL */
 	bool keeps_gil;			/* its thread holds the GIL; that thread only */
+	bool on_main_thread;		/* its thread runs signal handlers; that thread only */
 	uint64_t handover_ns;		/* see gil.c; worker's thread only */
 };
 

@@ -78,6 +78,7 @@ static void poll_for_handover(struct pykw_worker *pw)
 void gil_take(struct pykw_worker *pw)
 {
 	poll_for_handover(pw);
+	pw->on_main_thread = pykw_on_main_thread;
 	if (custody.state) {
 		PyEval_RestoreThread(custody.state);
 		pw->keeps_gil = true;

@@ -83,7 +83,7 @@ static struct pykw_work *current_work(struct pykw_worker *pw)
 static void set_current(struct pykw_worker *pw, struct pykw_work *w)
 {
 	if (w)
-		w->coalesced = 0;
+		atomic_store_explicit(&w->coalesced, 0, memory_order_relaxed);
 	atomic_store_explicit(&pw->current, (PyObject *)w, memory_order_relaxed);
 }
 
@@ -96,11 +96,12 @@ static PyObject *runs_next(PyObject *self)
 	if (!pw || !w)
 		return NULL; /* kept by a debugger, and the burst is over */
 	if (runs->begun) {
-		if (pykw_on_main_thread && PyErr_CheckSignals() < 0)
-			return NULL;
-		struct kthread_work *next = kthread_next_work(pw->worker, run_python);
 		struct pykw_work *ended = w;
+		struct kthread_work *next;
 
+		if (pw->on_main_thread && PyErr_CheckSignals() < 0)
+			return NULL;
+		next = kthread_next_work(pw->worker, run_python);
 		if (!next)
 			return NULL;
 		w = object_of(next);
@@ -199,14 +200,14 @@ static void run_python(struct kthread_work *work)
 
 	gil_keep(pw);
 	/* Before the work is called: raised in its first instruction, it would be lost. */
-	if (pykw_on_main_thread && PyErr_CheckSignals() < 0)
+	if (pw->on_main_thread && PyErr_CheckSignals() < 0)
 		pykw_interrupt(pw, pykw_fetch_exception());
 	set_current(pw, w);
 	result = pw->worker->more ? serve(pw) : call(w);
 	w = current_work(pw); /* another, when more were run */
 	if (result) {
 		Py_DECREF(result);
-	} else if (pykw_on_main_thread && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+	} else if (pw->on_main_thread && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
 		pykw_interrupt(pw, pykw_fetch_exception());
 	} else {
 		PyObject *exception = pykw_fetch_exception();

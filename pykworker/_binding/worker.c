@@ -51,7 +51,7 @@ void pykw_tell_core(struct pykw_worker *pw, const char *method, PyObject *first,
 
 	if (bound)
 		result = PyObject_CallFunctionObjArgs(bound, first, second, NULL);
-	if (!result && pykw_on_main_thread && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt))
+	if (!result && pw->on_main_thread && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt))
 		pykw_interrupt(pw, pykw_fetch_exception());
 	else if (!result)
 		PyErr_WriteUnraisable(bound);
@@ -156,7 +156,7 @@ static int add_one(struct pykw_worker *pw, struct kthread_batch *batch, PyObject
 	if (result > 0) {
 		Py_INCREF(object);
 	} else if (result == 0) {
-		w->coalesced++;
+		atomic_fetch_add_explicit(&w->coalesced, 1, memory_order_relaxed);
 		pw->coalesced++;
 	}
 	return result;
