@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from time import perf_counter_ns
 from types import ModuleType
+from typing import Any
 
 from .. import opponents
 from ..measure import Case, Contestant, Sample, Sizes
@@ -34,7 +35,10 @@ class WorkerBurst(Contestant):
 
     def setup(self, cleanup: ExitStack) -> None:
         self.worker = opponents.make_worker(self.module, cleanup)
-        self.works = [self.module.Work(nothing) for _ in range(self.count)]
+        self.works = self.make_works()
+
+    def make_works(self) -> list[Any]:
+        return [self.module.Work(nothing) for _ in range(self.count)]
 
     def run(self) -> Sample:
         queue = self.worker.queue
@@ -93,7 +97,10 @@ class SimpleQueueBurst(Contestant):
     def setup(self, cleanup: ExitStack) -> None:
         self.thread = opponents.QueueThread(cleanup)
         self.done = threading.Event()
-        self.items: list[Callable[[], object]] = [*[nothing] * (self.count - 1), self.done.set]
+        self.items = [*self.make_calls(self.count - 1), self.done.set]
+
+    def make_calls(self, count: int) -> list[Callable[[], object]]:
+        return [nothing] * count
 
     def run(self) -> Sample:
         put = self.thread.put
@@ -111,9 +118,8 @@ class SimpleQueueDistinctBurst(SimpleQueueBurst):
     key = "simplequeue-distinct"
     label = "SimpleQueue, distinct callables"
 
-    def setup(self, cleanup: ExitStack) -> None:
-        super().setup(cleanup)
-        self.items[:-1] = [functools.partial(nothing) for _ in range(self.count - 1)]
+    def make_calls(self, count: int) -> list[Callable[[], object]]:
+        return [functools.partial(nothing) for _ in range(count)]
 
 
 def contestants(sizes: Sizes) -> list[Contestant]:

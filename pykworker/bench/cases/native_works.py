@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from time import perf_counter_ns
-from types import ModuleType
 from typing import Any
 
 from .. import opponents
 from ..measure import Case, Contestant, Sample, Sizes
+from . import burst
 
 TIMED = (
     "Inside: queueing all, running all, learning that the last has run. Outside: the works, the"
@@ -45,43 +44,16 @@ def unavailable() -> str | None:
         return f"the C library's free cannot be had through ctypes ({error})"
 
 
-class NativeWorkBurst(Contestant):
+class NativeWorkBurst(burst.WorkerBurst):
     """Distinct native works, ``queue`` for each, ``flush`` for the last."""
 
-    ours = True
-
-    def __init__(self, key: str, label: str, module: ModuleType, count: int) -> None:
-        self.key = key
-        self.label = label
-        self.module = module
-        self.count = count
-
-    def setup(self, cleanup: ExitStack) -> None:
-        self.worker = opponents.make_worker(self.module, cleanup)
+    def make_works(self) -> list[Any]:
         function = address()
-        self.works = [self.module.NativeWork(function) for _ in range(self.count)]
-
-    def run(self) -> Sample:
-        queue = self.worker.queue
-        start = perf_counter_ns()
-        for work in self.works:
-            queue(work)
-        self.works[-1].flush()
-        end = perf_counter_ns()
-        opponents.check_runs(self.worker, self.count)
-        return Sample([(end - start) / self.count])
+        return [self.module.NativeWork(function) for _ in range(self.count)]
 
 
-class NativeWorkManyBurst(NativeWorkBurst):
+class NativeWorkManyBurst(NativeWorkBurst, burst.WorkerManyBurst):
     """The same works in one ``queue_many``."""
-
-    def run(self) -> Sample:
-        start = perf_counter_ns()
-        self.worker.queue_many(self.works)
-        self.works[-1].flush()
-        end = perf_counter_ns()
-        opponents.check_runs(self.worker, self.count)
-        return Sample([(end - start) / self.count])
 
 
 class ExecutorBurst(Contestant):
@@ -107,29 +79,13 @@ class ExecutorBurst(Contestant):
         return Sample([(end - start) / self.count])
 
 
-class SimpleQueueBurst(Contestant):
+class SimpleQueueBurst(burst.SimpleQueueBurst):
     """``put`` of the bound C function for each; the last sets an event."""
 
-    key = "simplequeue"
     label = "SimpleQueue + thread + ctypes"
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def setup(self, cleanup: ExitStack) -> None:
-        self.thread = opponents.QueueThread(cleanup)
-        self.done = threading.Event()
-        call = functools.partial(c_function(), None)
-        self.items: list[Callable[[], object]] = [*[call] * (self.count - 1), self.done.set]
-
-    def run(self) -> Sample:
-        put = self.thread.put
-        start = perf_counter_ns()
-        for item in self.items:
-            put(item)
-        self.done.wait()
-        end = perf_counter_ns()
-        return Sample([(end - start) / self.count])
+    def make_calls(self, count: int) -> list[Callable[[], object]]:
+        return [functools.partial(c_function(), None)] * count
 
 
 def contestants(sizes: Sizes) -> list[Contestant]:
