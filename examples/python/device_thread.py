@@ -36,6 +36,8 @@ with kw.Worker("database") as worker:
         thread.start()
     for thread in threads:
         thread.join()
+    # A pending work keeps its place, which may be ahead of some inserts: let those be done.
+    worker.flush()
     summarise.queue()
     summarise.flush()
     asked = 401
