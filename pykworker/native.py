@@ -123,6 +123,20 @@ class _WorkerThread(threading._DummyThread):
         self._over.wait(timeout)
 
 
+class _Handle(int):
+    """The address of a ``struct pykw_worker``; frees it with its last reference.
+
+    Not before: the collector finalizes all that it has found in no set order, and what is
+    finalized later may still call the worker. It does not track an int.
+    """
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        if self:
+            lib.pykw_worker_free(self)
+
+
 # --- the core object ---------------------------------------------------------------------------
 
 
@@ -140,20 +154,16 @@ class _Core:
         self.on_error = on_error
         self.daemon = daemon
         self.closed = False  # destroy was called
-        self.handle = 0
+        self.handle = _Handle(0)
         poll = _ADAPTIVE_POLL
         if busy_poll is not None:
             poll = _nanoseconds(busy_poll, _LONGEST_POLL_NS)
         # Not the strict encoding: a lone surrogate is legal in a str.
         encoded = name.encode("utf-8", "backslashreplace")
-        self.handle = lib.pykw_worker_new(encoded, poll, id(self))
+        self.handle = _Handle(lib.pykw_worker_new(encoded, poll, id(self)))
         if not self.handle:
             raise MemoryError
         _live.add(self)
-
-    def __del__(self) -> None:
-        if self.handle:
-            lib.pykw_worker_free(self.handle)
 
     def refuse_if_unusable(self) -> None:
         if _exiting:
@@ -379,7 +389,7 @@ class Worker(WorkerBase):
             except BaseException:
                 core.destroy(None)
                 raise
-        lib.pykw_worker_bind(id(self), core.handle)
+        lib.pykw_worker_bind(id(self), core.handle, id(core.handle))
         self._core = core  # last: a Worker that could not be made has nothing to warn of
 
     # -- works: queue() and queue_many() are the base's

@@ -179,6 +179,8 @@ struct kthread_worker {
 	uint32_t registered;		/* under global_lock */
 	uint32_t life;			/* how often it was destroyed; under lock */
 	uint32_t attached;		/* how often a thread was; under lock */
+	uint32_t freezers;		/* calls that wait for its rest; under lock */
+	uint32_t freeze_stands;		/* one of them has seen it rest; under lock */
 };
 
 #define KTHREAD_POLL_MAX_DEFAULT_NS 200000u
@@ -194,7 +196,7 @@ struct kthread_worker {
 	  0, KTHREAD_POLL_MAX_DEFAULT_NS, 0, 0,					\
 	  PTHREAD_MUTEX_INITIALIZER, { NULL, NULL }, NULL, NULL, NULL,		\
 	  0, 0, 0, 0, 0, 0,							\
-	  NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0 }
+	  NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0 }
 
 #define KTHREAD_WORK_INIT(work, fn)						\
 	{ NULL, NULL, (fn), 0, 0, 0 }
@@ -355,7 +357,7 @@ int kthread_destroy_worker_interruptible(struct kthread_worker *worker, uint64_t
  *
  * Once destroyed, a held worker answers all calls as a destroyed one does, until it is
  * released; without that its struct may soon be another worker's. Release it once, after
- * its destruction and the last call. Ours; for embedders whose users may call too late.
+ * its destruction has returned and after the last call. Ours; for embedders whose users may call too late.
  */
 void kthread_hold_worker(struct kthread_worker *worker);
 void kthread_release_worker(struct kthread_worker *worker);

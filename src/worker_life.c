@@ -138,6 +138,7 @@ static void after_fork_child(void)
 		store_relaxed(&w->flushing, 0);
 		w->waiters = NULL;
 		w->waits_for = NULL;
+		w->freezers = 0;
 		/* It may lie on the stack of a thread that is not here. */
 		if (!w->allocated)
 			kthread_unregister_locked(w);
@@ -430,6 +431,14 @@ static bool rests_or_is_thawed(const struct kthread_wait *wait)
 	return rests(wait) || !(load_relaxed(&wait->worker->flags) & FREEZE);
 }
 
+static void thaw_locked(struct kthread_worker *worker)
+{
+	if (!(load_relaxed(&worker->flags) & FREEZE))
+		return;
+	change_flags_locked(worker, 0, FREEZE | RESTING);
+	kthread_tell_waiters(worker);
+}
+
 static int freeze_worker(struct kthread_worker *worker, uint64_t timeout_ns, bool interruptible)
 {
 	struct kthread_wait wait = { .worker = worker, .reached = rests };
@@ -454,11 +463,22 @@ static int freeze_worker(struct kthread_worker *worker, uint64_t timeout_ns, boo
 		result = -ESHUTDOWN;
 	else if (!(before & FREEZE))
 		change_flags_locked(worker, FREEZE, 0);
+	if (!result) {
+		if (!(before & FREEZE))
+			worker->freeze_stands = 0;
+		worker->freezers++;
+	}
 	unlock_worker(worker);
-	if (!result)
+	if (!result) {
 		result = kthread_sleep_until_over(&sleep, deadline, interruptible);
-	if ((result == -ETIMEDOUT || result == -EINTR) && !(before & FREEZE))
-		kthread_thaw_worker(worker);
+		lock_worker(worker);
+		worker->freezers--;
+		if (!result)
+			worker->freeze_stands = 1;
+		else if (!worker->freezers && !worker->freeze_stands)
+			thaw_locked(worker);
+		unlock_worker(worker);
+	}
 	kthread_wait_end();
 	return result;
 }
@@ -483,10 +503,7 @@ void kthread_thaw_worker(struct kthread_worker *worker)
 	if (!worker)
 		return;
 	lock_worker(worker);
-	if (load_relaxed(&worker->flags) & FREEZE) {
-		change_flags_locked(worker, 0, FREEZE | RESTING);
-		kthread_tell_waiters(worker);
-	}
+	thaw_locked(worker);
 	unlock_worker(worker);
 }
 

@@ -70,6 +70,7 @@ struct pykw_work {
 struct pykw_worker_object {
 	PyObject_HEAD
 	struct pykw_worker *handle;	/* NULL until bound */
+	PyObject *owner;		/* keeps handle; not tracked by the collector */
 };
 
 /* ---- gil.c: who holds the GIL, and when ---- */

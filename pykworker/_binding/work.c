@@ -99,8 +99,10 @@ static PyObject *runs_next(PyObject *self)
 		struct pykw_work *ended = w;
 		struct kthread_work *next;
 
-		if (pw->on_main_thread && PyErr_CheckSignals() < 0)
+		if (pw->on_main_thread && PyErr_CheckSignals() < 0) {
+			pykw_interrupt(pw, pykw_fetch_exception());
 			return NULL;
+		}
 		next = kthread_next_work(pw->worker, run_python);
 		if (!next)
 			return NULL;
@@ -319,12 +321,14 @@ static int work_init(PyObject *self, PyObject *args, PyObject *kwargs)
 			     (PyObject *)Py_TYPE(fn));
 		return -1;
 	}
-	if (!is_fresh(w))
-		return -1;
 	if (kwargs && PyDict_Size(kwargs) > 0 && !(copy = PyDict_Copy(kwargs)))
 		return -1;
-	if ((n > 1 || copy) && !(rest = PyTuple_GetSlice(args, 1, n))) {
+	if (n > 1 || copy)
+		rest = PyTuple_GetSlice(args, 1, n);
+	/* Last: the copies may have run the collector, and that anything. */
+	if (((n > 1 || copy) && !rest) || !is_fresh(w)) {
 		Py_XDECREF(copy);
+		Py_XDECREF(rest);
 		return -1;
 	}
 	w->fn = Py_NewRef(fn);
@@ -378,6 +382,7 @@ static int work_clear(PyObject *self)
 {
 	struct pykw_work *w = (struct pykw_work *)self;
 
+	w->work.func = NULL; /* a finalizer may still queue it: refused from now on */
 	Py_CLEAR(w->fn);
 	Py_CLEAR(w->args);
 	Py_CLEAR(w->kwargs);

@@ -279,6 +279,7 @@ static void worker_dealloc(PyObject *self)
 	PyTypeObject *type = Py_TYPE(self);
 
 	PyObject_GC_UnTrack(self);
+	Py_XDECREF(((struct pykw_worker_object *)self)->owner);
 	((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
 	Py_DECREF(type);
 }
@@ -363,9 +364,14 @@ void pykw_worker_after_fork(uintptr_t worker)
 		atomic_store_explicit(&pw->current, NULL, memory_order_relaxed);
 }
 
-void pykw_worker_bind(uintptr_t id_worker, uintptr_t worker)
+void pykw_worker_bind(uintptr_t id_worker, uintptr_t worker, uintptr_t id_owner)
 {
-	((struct pykw_worker_object *)from_id(id_worker))->handle = from_handle(worker);
+	struct pykw_worker_object *object = (struct pykw_worker_object *)from_id(id_worker);
+	PyObject *before = object->owner;
+
+	object->owner = Py_NewRef(from_id(id_owner));
+	object->handle = from_handle(worker);
+	Py_XDECREF(before);
 }
 
 int pykw_worker_start(uintptr_t worker)

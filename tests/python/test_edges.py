@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import gc
 import signal
 import sys
+import threading
 
 import pytest
-from helpers import run_script
+from helpers import LIMIT, run_script
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="signals and fork as on Linux")
 
@@ -206,3 +208,80 @@ def test_calls_on_a_destroyed_worker_meet_no_other(kw):
         assert other.is_alive()
         assert other.stats()["queued"] == 0
         other.destroy()
+
+
+def test_a_finalizer_that_comes_after_the_workers_own_may_call_it(kw):
+    """The collector finalizes a garbage cycle in no set order."""
+    seen = []
+
+    class Late:
+        def __init__(self, worker):
+            self.worker = worker
+            self.me = self
+
+        def __del__(self):
+            worker = self.worker
+            worker.destroy()
+            seen.append((worker.is_alive(), worker.native_id, worker.stats()["pending"]))
+            kept.append(worker)
+
+    kept = []
+    for _ in range(50):
+        worker = kw.Worker()
+        worker.destroy()
+        late = Late(worker)
+        del worker, late
+    gc.collect()
+    assert seen == [(False, None, 0)] * 50
+    for worker in kept:
+        with pytest.raises(RuntimeError):
+            worker.queue(kw.Work(int))
+
+
+def test_freeze_that_another_waits_for_is_not_withdrawn(kw, worker):
+    """Neither comes back before the callback has ended, however long the two wait."""
+    entered, release = threading.Event(), threading.Event()
+    work = kw.Work(lambda: (entered.set(), release.wait(LIMIT)))
+    worker.queue(work)
+    assert entered.wait(LIMIT)
+    early = []
+
+    def freeze(number):
+        worker.freeze()
+        early.append((number, release.is_set()))
+
+    threads = [threading.Thread(target=freeze, args=(n,)) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    # Longer than one wait in C: each has come back to Python, and gone on waiting.
+    threads[0].join(0.7)
+    release.set()
+    for thread in threads:
+        thread.join(LIMIT)
+    assert sorted(early) == [(0, True), (1, True)]
+    assert not work.executing
+    worker.thaw()
+
+
+def test_a_freeze_that_runs_out_leaves_one_that_came_after_it(kw, worker):
+    entered, release = threading.Event(), threading.Event()
+    worker.queue(kw.Work(lambda: (entered.set(), release.wait(LIMIT))))
+    assert entered.wait(LIMIT)
+    later = threading.Thread(target=worker.freeze)
+
+    def start_later():
+        later.start()
+
+    starter = threading.Timer(0.05, start_later)
+    starter.start()
+    with pytest.raises(TimeoutError):
+        worker.freeze(timeout=0.4)
+    starter.join(LIMIT)
+    ran = kw.Work(int)
+    worker.queue(ran)
+    release.set()
+    later.join(LIMIT)
+    assert not later.is_alive()
+    assert ran.pending
+    worker.thaw()
+    ran.flush()
