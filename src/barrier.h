@@ -15,7 +15,6 @@
 #define store_relaxed(p, v) atomic_store_explicit(p, v, memory_order_relaxed)
 #define store_release(p, v) atomic_store_explicit(p, v, memory_order_release)
 #define exchange_relaxed(p, v) atomic_exchange_explicit(p, v, memory_order_relaxed)
-#define exchange_acquire(p, v) atomic_exchange_explicit(p, v, memory_order_acquire)
 #define exchange_acq_rel(p, v) atomic_exchange_explicit(p, v, memory_order_acq_rel)
 #define fetch_add_relaxed(p, v) atomic_fetch_add_explicit(p, v, memory_order_relaxed)
 #define fetch_sub_relaxed(p, v) atomic_fetch_sub_explicit(p, v, memory_order_relaxed)

@@ -461,13 +461,12 @@ static int freeze_worker(struct kthread_worker *worker, uint64_t timeout_ns, boo
 		result = -ESRCH;
 	else if (before & (CLOSING | DEAD))
 		result = -ESHUTDOWN;
-	else if (!(before & FREEZE))
+	if (!result && !(before & FREEZE)) {
 		change_flags_locked(worker, FREEZE, 0);
-	if (!result) {
-		if (!(before & FREEZE))
-			worker->freeze_stands = 0;
-		worker->freezers++;
+		worker->freeze_stands = 0;
 	}
+	if (!result)
+		worker->freezers++;
 	unlock_worker(worker);
 	if (!result) {
 		result = kthread_sleep_until_over(&sleep, deadline, interruptible);

@@ -34,7 +34,7 @@ struct pykw_worker {
 	struct kthread_worker *worker;	/* held until this is freed: it answers when destroyed, too */
 	/*
 	 * The core object, borrowed: it outlives the worker. Its methods called from here:
-	 * thread_started(), thread_ending(), report(work, exception), interrupted(exception).
+	 * thread_started(), thread_ending(), report(work, exception).
 	 */
 	PyObject *core;
 	_Atomic(PyObject *) current;	/* the Work executing; set by the worker's thread */
