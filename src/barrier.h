@@ -20,6 +20,7 @@
 #define fetch_sub_relaxed(p, v) atomic_fetch_sub_explicit(p, v, memory_order_relaxed)
 #define fetch_add_acq_rel(p, v) atomic_fetch_add_explicit(p, v, memory_order_acq_rel)
 #define fetch_sub_acq_rel(p, v) atomic_fetch_sub_explicit(p, v, memory_order_acq_rel)
+#define fetch_xor_acq_rel(p, v) atomic_fetch_xor_explicit(p, v, memory_order_acq_rel)
 #define fetch_or_acq_rel(p, v) atomic_fetch_or_explicit(p, v, memory_order_acq_rel)
 #define fetch_and_acq_rel(p, v) atomic_fetch_and_explicit(p, v, memory_order_acq_rel)
 #define fetch_or_relaxed(p, v) atomic_fetch_or_explicit(p, v, memory_order_relaxed)
@@ -83,6 +84,21 @@ void __tsan_release(void *object);
 #define fence_full_after_rmw() atomic_signal_fence(memory_order_seq_cst)
 #else
 #define fence_full_after_rmw() fence_full()
+#endif
+
+/*
+ * Memory that may never have been written is looked at on purpose: say so to those who
+ * check for that, where their header is.
+ */
+#if defined(__has_include)
+#if __has_include(<valgrind/memcheck.h>)
+#include <valgrind/memcheck.h>
+#endif
+#endif
+#ifdef VALGRIND_MAKE_MEM_DEFINED
+#define note_as_defined(p, size) ((void)VALGRIND_MAKE_MEM_DEFINED(p, size))
+#else
+#define note_as_defined(p, size) ((void)(p), (void)(size))
 #endif
 
 /* Tell the processor that this is a polling loop. */

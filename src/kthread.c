@@ -6,11 +6,11 @@
  *
  *	request/act	every request sets a bit in flags and then changes the word that
  *			the thread may sleep on: wake (kthread_sleep), flags itself
- *			(try_to_freeze), or what poke changes (a served worker). The thread
+ *			(try_to_freeze, kthread_parkme), or what poke changes (a served worker). The thread
  *			names the old value of that word to park_wait after it has looked
  *			at flags. Weaker, and a stop could come between the look and the
  *			sleep, which would then last for ever.
- *	rest		what the thread did before it rests is seen by who froze it: rests_for
+ *	rest		what the thread did before it rests is seen by who froze or parked it: rests_for
  *			is stored with release and read with acquire.
  *	hold		who lets go (release) has done with it before the last to let go
  *			(acquire) frees it.
@@ -46,6 +46,7 @@ enum kthread_flags {
 	ASKED = 1u << 1,	/* kthread_should_stop is to say true all the same */
 	FREEZE = 1u << 2,	/* a freeze is asked for */
 	ENDED = 1u << 3,	/* its function has returned */
+	PARK = 1u << 4,		/* a park is asked for */
 	REQUEST = 1u << 8,	/* from here up: counts the requests, so that each changes the word */
 };
 
@@ -150,6 +151,16 @@ pid_t kthread_tid(const struct kthread *k)
 	return k->tid;
 }
 
+kthread_func_t kthread_func(const struct kthread *k)
+{
+	return k->fn;
+}
+
+void *kthread_data(const struct kthread *k)
+{
+	return k->data;
+}
+
 static void init_kthread(struct kthread *k)
 {
 	pthread_once(&fork_once, watch_fork);
@@ -238,6 +249,17 @@ static int parse_cpus(const char *at, cpu_set_t *set)
 	}
 }
 
+static int bind_to_cpu(pid_t tid, unsigned int cpu)
+{
+	cpu_set_t set;
+
+	if (cpu >= CPU_SETSIZE)
+		return -EINVAL;
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return sched_setaffinity(tid, sizeof(set), &set) < 0 ? -errno : 0;
+}
+
 static int set_cpus(const char *cpus)
 {
 	cpu_set_t set;
@@ -279,6 +301,12 @@ static int set_nice(int nice, pid_t tid)
 
 #else
 
+static int bind_to_cpu(pid_t tid, unsigned int cpu)
+{
+	(void)tid, (void)cpu;
+	return -ENOTSUP;
+}
+
 static int set_cpus(const char *cpus)
 {
 	(void)cpus;
@@ -298,6 +326,15 @@ static int set_nice(int nice, pid_t tid)
 }
 
 #endif
+
+int kthread_bind(struct kthread *k, unsigned int cpu)
+{
+	if (!k)
+		return -EINVAL;
+	if (kthread_orphaned(k) || (load_acquire(&k->flags) & ENDED)) /* act */
+		return -ESRCH;
+	return bind_to_cpu(k->tid, cpu);
+}
 
 static int set_attributes(const struct kthread_attr *attr, pid_t tid)
 {
@@ -567,7 +604,7 @@ int kthread_sleep(uint64_t timeout_ns)
 	while (result != -ETIMEDOUT) {
 		uint32_t none = WAKE_NONE;
 
-		if (load_acquire(&k->flags) & (STOP | ASKED | FREEZE)) /* act */
+		if (load_acquire(&k->flags) & (STOP | ASKED | FREEZE | PARK)) /* act */
 			break;
 		/* A token that a request left here since the look at flags ends the sleep. */
 		if (!cas_strong_acq_rel(&k->wake, &none, WAKE_ASLEEP)) /* act */
@@ -580,14 +617,17 @@ int kthread_sleep(uint64_t timeout_ns)
 	return result == -ETIMEDOUT ? result : 0;
 }
 
-/* ---- freeze ---- */
+/* ---- freeze and park ---- */
 
-bool kthread_rests(struct kthread *k)
+/* Is one of @reasons, FREEZE or PARK, in effect for the calling thread k? Then say that it rests. */
+static bool rests_for(struct kthread *k, uint32_t reasons)
 {
 	uint32_t flags = load_acquire(&k->flags); /* act */
 
-	if (!(flags & FREEZE) || (flags & STOP))
+	if (!(flags & reasons) || (flags & STOP))
 		return false;
+	/* Of the other reason it is not to be thought that it rests for it. */
+	flags &= ~((FREEZE | PARK) & ~reasons);
 	if (load_relaxed(&k->rests_for) != flags) {
 		store_release(&k->rests_for, flags); /* rest */
 		tell_freezers(k);
@@ -595,24 +635,12 @@ bool kthread_rests(struct kthread *k)
 	return true;
 }
 
-/*
- * Does it rest for the request that made flags what they were, or for a later one?
- * A rest for an earlier one does not count: that may have been thawed, and the thread
- * be about to go on.
- */
-static bool rests_since(struct kthread *k, uint32_t flags)
+bool kthread_rests(struct kthread *k)
 {
-	uint32_t seen = load_acquire(&k->rests_for); /* rest */
-
-	return (seen & FREEZE) && (int32_t)(seen / REQUEST * REQUEST - flags / REQUEST * REQUEST) >= 0;
+	return rests_for(k, FREEZE | PARK);
 }
 
-bool freezing(struct kthread *k)
-{
-	return k && (load_acquire(&k->flags) & FREEZE); /* act */
-}
-
-bool try_to_freeze(void)
+static bool rest_while(uint32_t reason)
 {
 	struct kthread *k = current_kthread;
 	bool rested = false;
@@ -620,7 +648,7 @@ bool try_to_freeze(void)
 	while (k) {
 		uint32_t flags = load_acquire(&k->flags); /* act */
 
-		if (!kthread_rests(k))
+		if (!rests_for(k, reason))
 			break;
 		rested = true;
 		park_wait(&k->flags, flags, UINT64_MAX);
@@ -628,52 +656,124 @@ bool try_to_freeze(void)
 	return rested;
 }
 
-void kthread_thaw(struct kthread *k)
+bool try_to_freeze(void)
 {
-	if (!freezing(k) || kthread_orphaned(k))
+	return rest_while(FREEZE);
+}
+
+void kthread_parkme(void)
+{
+	rest_while(PARK);
+}
+
+/*
+ * Does it rest for the request that made flags what they were, or for a later one?
+ * A rest for an earlier one does not count: that may have been thawed, and the thread
+ * be about to go on.
+ */
+static bool rests_since(struct kthread *k, uint32_t flags, uint32_t reason)
+{
+	uint32_t seen = load_acquire(&k->rests_for); /* rest */
+
+	return (seen & reason) && (int32_t)(seen / REQUEST * REQUEST - flags / REQUEST * REQUEST) >= 0;
+}
+
+static bool is_asked(struct kthread *k, uint32_t reason)
+{
+	return load_acquire(&k->flags) & reason; /* act */
+}
+
+bool freezing(struct kthread *k)
+{
+	return k && is_asked(k, FREEZE);
+}
+
+bool kthread_should_park(void)
+{
+	return current_kthread && is_asked(current_kthread, PARK);
+}
+
+/* Let it go on. */
+static void withdraw(struct kthread *k, uint32_t reason)
+{
+	if (!k || !is_asked(k, reason) || kthread_orphaned(k))
 		return;
-	request(k, 0, FREEZE);
+	request(k, 0, reason);
 	tell_freezers(k);
 	poke(k);
 }
 
-int kthread_freeze_timeout(struct kthread *k, uint64_t timeout_ns)
+void kthread_thaw(struct kthread *k)
 {
-	uint64_t deadline;
-	uint32_t before, mine;
+	withdraw(k, FREEZE);
+}
 
-	if (!k)
-		return -EINVAL;
-	if (k == current_kthread)
-		return -EDEADLK;
-	if (kthread_orphaned(k))
-		return 0;
-	deadline = park_deadline(timeout_ns);
-	before = load_acquire(&k->flags); /* act */
-	if ((before & FREEZE) && load_acquire(&k->rests_for) == before) /* rest */
+void kthread_unpark(struct kthread *k)
+{
+	withdraw(k, PARK);
+}
+
+/* Ask the thread, alive and not the calling one, to rest, and wait until it does or has ended. */
+static int ask_to_rest(struct kthread *k, uint32_t reason, uint64_t timeout_ns)
+{
+	uint64_t deadline = park_deadline(timeout_ns);
+	uint32_t before = load_acquire(&k->flags), mine; /* act */
+	uint32_t seen = load_acquire(&k->rests_for); /* rest */
+
+	if ((before & reason) && (seen & reason) && seen / REQUEST == before / REQUEST)
 		return 0; /* it rests already */
-	before = request(k, FREEZE, 0);
+	before = request(k, reason, 0);
 	mine = before + REQUEST;
 	poke(k);
 	for (;;) {
 		uint32_t event = load_acquire(&k->rest_event); /* rest */
 
-		/* It rests or has ended, or another thread has thawed it. */
-		if (rests_since(k, mine) || (load_acquire(&k->flags) & ENDED) || /* act */
-		    !freezing(k))
+		/* It rests or has ended, or another thread has let it go on. */
+		if (rests_since(k, mine, reason) || is_asked(k, ENDED) || !is_asked(k, reason))
 			return 0;
 		if (timeout_ns == 0 ||
 		    park_wait(&k->rest_event, event, deadline) == -ETIMEDOUT)
 			break;
 	}
-	if (rests_since(k, mine))
+	if (rests_since(k, mine, reason))
 		return 0;
-	if (!(before & FREEZE))
-		kthread_thaw(k);
+	if (!(before & reason))
+		withdraw(k, reason);
 	return -ETIMEDOUT;
+}
+
+int kthread_freeze_timeout(struct kthread *k, uint64_t timeout_ns)
+{
+	if (!k)
+		return -EINVAL;
+	if (k == current_kthread)
+		return -EDEADLK;
+	return kthread_orphaned(k) ? 0 : ask_to_rest(k, FREEZE, timeout_ns);
 }
 
 int kthread_freeze(struct kthread *k)
 {
 	return kthread_freeze_timeout(k, KTHREAD_FOREVER);
+}
+
+int kthread_park_timeout(struct kthread *k, uint64_t timeout_ns)
+{
+	int result;
+
+	if (!k)
+		return -EINVAL;
+	if (kthread_orphaned(k) || is_asked(k, ENDED))
+		return -ENOSYS;
+	if (k == current_kthread) {
+		request(k, PARK, 0);
+		poke(k); /* serving a worker, it looks when its callback has returned */
+		return 0;
+	}
+	result = ask_to_rest(k, PARK, timeout_ns);
+	return !result && is_asked(k, ENDED) ? -ENOSYS : result;
+}
+
+int kthread_park(struct kthread *k)
+{
+	return kthread_park_timeout(k, KTHREAD_FOREVER);
 }

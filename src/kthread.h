@@ -113,8 +113,8 @@ struct kthread *kthread_run_attr(int (*fn)(void *data), void *data,
  * kthread_stop - ask a thread to end, wait for it, free it
  * @k: from kthread_run
  *
- * A frozen thread is thawed, a thread in kthread_sleep or in kthread_worker_fn is
- * woken. @k is gone afterwards, unless an error is returned.
+ * A frozen thread is thawed, a parked one unparked, a thread in kthread_sleep or in
+ * kthread_worker_fn is woken. @k is gone afterwards, unless an error is returned.
  *
  * From any other thread; sleeps.
  *
@@ -147,8 +147,8 @@ struct kthread *kthread_current(void);
  * kthread_sleep - sleep on behalf of the calling kthread
  * @timeout_ns: nanoseconds, KTHREAD_FOREVER for no limit
  *
- * Ends at once, or early, when a stop or a freeze is asked for or kthread_wake_up
- * was called since the last sleep. Ours; the kernel's loop of set_current_state and
+ * Ends at once, or early, when a stop, a freeze or a park is asked for or
+ * kthread_wake_up was called since the last sleep. Ours; the kernel's loop of set_current_state and
  * schedule_timeout in one call.
  *
  * Returns 0 when woken
@@ -203,6 +203,65 @@ bool freezing(struct kthread *k);
  * Returns true when the thread has rested; false at once otherwise.
  */
 bool try_to_freeze(void);
+
+/*
+ * kthread_park, kthread_park_timeout - have a thread wait in kthread_parkme
+ * @k: the thread, alive during the call
+ * @timeout_ns: nanoseconds; see KTHREAD_FOREVER
+ *
+ * Returns when @k waits in kthread_parkme, which its function calls once
+ * kthread_should_park says so; a worker's thread parks between two works, and what is
+ * queued meanwhile is kept. When the time runs out the request is withdrawn, unless an
+ * earlier call made it. Called by @k itself it only asks, and returns.
+ *
+ * From any thread; sleeps.
+ *
+ * Returns 0: the thread is parked
+ * -ENOSYS: it has ended, or was left behind in the parent process by fork
+ * -ETIMEDOUT: it did not park in time
+ * -EINVAL: @k is NULL
+ *
+ * As the kernel's; of a worker's thread the kernel's waits for ever.
+ */
+int kthread_park(struct kthread *k);
+int kthread_park_timeout(struct kthread *k, uint64_t timeout_ns);
+
+/*
+ * kthread_unpark - let a parked thread go on; withdraws a request not yet in effect
+ *
+ * From anywhere but a signal handler. Does nothing when none was made. A stop unparks.
+ */
+void kthread_unpark(struct kthread *k);
+
+/* kthread_should_park - shall the calling thread call kthread_parkme? False for no kthread. */
+bool kthread_should_park(void);
+
+/*
+ * kthread_parkme - wait until the calling thread is unparked, or asked to stop
+ *
+ * Returns at once when no park was asked for.
+ */
+void kthread_parkme(void);
+
+/*
+ * kthread_bind - bind a thread to one CPU
+ *
+ * From any thread, at any time.
+ *
+ * Returns 0
+ * -EINVAL: @k is NULL, there is no such CPU, or the thread may not use it
+ * -ESRCH: @k has ended, or was left behind in the parent process by fork
+ *
+ * As the kernel's, which is void and takes a thread that has not run yet.
+ */
+int kthread_bind(struct kthread *k, unsigned int cpu);
+
+/* kthread_func - the function that kthread_run was given; NULL: kthread_run did not make @k. */
+typedef int (*kthread_func_t)(void *data);
+kthread_func_t kthread_func(const struct kthread *k);
+
+/* kthread_data - what kthread_run was given for its function. */
+void *kthread_data(const struct kthread *k);
 
 /* kthread_name - the whole name of @k; lives as long as @k. */
 const char *kthread_name(const struct kthread *k);

@@ -13,10 +13,10 @@
 #define KTHREAD_HIDDEN __attribute__((visibility("hidden")))
 
 struct kthread {
-	_Atomic(uint32_t) flags;	/* enum kthread_flags; try_to_freeze sleeps on it */
+	_Atomic(uint32_t) flags;	/* enum kthread_flags; try_to_freeze and kthread_parkme sleep on it */
 	_Atomic(uint32_t) wake;		/* enum wake_state; kthread_sleep sleeps on it */
 	_Atomic(uint32_t) rests_for;	/* the flags for which it rested last */
-	_Atomic(uint32_t) rest_event;	/* counts what those in kthread_freeze sleep for */
+	_Atomic(uint32_t) rest_event;	/* counts what those in kthread_freeze and kthread_park sleep for */
 	_Atomic(uint32_t) started;	/* 0 until the thread told how its start went */
 	_Atomic(uint32_t) holders;	/* who may touch it: who will stop it, and who waits for its start */
 
@@ -44,6 +44,17 @@ struct kthread {
 KTHREAD_HIDDEN void kthread_adopt(struct kthread *k, char *name);
 KTHREAD_HIDDEN void kthread_disown(struct kthread *k);
 
+/* The calling thread; one that is no kthread adopts k, and is to disown it. */
+static inline struct kthread *kthread_current_or(struct kthread *k)
+{
+	static char name[] = "kthread";
+
+	if (kthread_current())
+		return kthread_current();
+	kthread_adopt(k, name);
+	return k;
+}
+
 /*
  * kthread_run_attr with a step more: setup runs on the new thread when its
  * attributes are set. When it returns -errno there is no thread.
@@ -66,7 +77,7 @@ KTHREAD_HIDDEN bool kthread_stop_requested(struct kthread *k);
 KTHREAD_HIDDEN void kthread_ask(struct kthread *k, bool asked);
 
 /*
- * Is a freeze of the calling thread k in effect? Then those in kthread_freeze are
+ * Is a freeze or a park of the calling thread k in effect? Then those who asked for it are
  * told that it rests: the caller does nothing but look again after the next poke.
  */
 KTHREAD_HIDDEN bool kthread_rests(struct kthread *k);

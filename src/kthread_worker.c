@@ -3,8 +3,8 @@
  * kthread_worker.c - the way of a work, and the worker's thread. See kthread_worker.h.
  *
  * Where everything lives: here the way of a work, from the queue through the list to its
- * run, and the worker's thread; in worker_flush.c who waits; in worker_life.c how a worker
- * comes and goes; in worker_internal.h what they share.
+ * run, and the worker's thread; the other files are listed in worker_internal.h, which has
+ * what they share.
  *
  * The life of a work: a producer claims it (state), pushes it on the worker's
  * inbox, a stack; the worker turns the inbox round on to work_list, takes the first
@@ -46,6 +46,8 @@
  *		In the same way flush-b0 meets park-b1: end of a claim / look at claims.
  *	event	event changed (release) / read (acquire) before the look at what is waited
  *		for: a waiter whose look was too early does not sleep on the old value.
+ *	trace	the hooks stored (release) / read (acquire): they are called as they were
+ *		when they were set.
  *	poke	flags changed (read-modify-write) after the request / flags read (acquire)
  *		before the look at requests: as event, for the worker's rest and idleness.
  *	lock-init
@@ -82,12 +84,33 @@ void kthread_init_worker(struct kthread_worker *worker)
 	kthread_make_lock(worker);
 }
 
+/* With a warning, and left alone, when it is pending. */
+static bool may_be_initialised(const struct kthread_work *work, const char *function)
+{
+	if (!MENDED(INIT_LEAVES_PENDING) || !kthread_is_known_pending(work))
+		return true;
+	kthread_warn("%s: the work is pending", function);
+	return false;
+}
+
 void kthread_init_work(struct kthread_work *work, kthread_work_func_t fn)
 {
 	static const struct kthread_work fresh = KTHREAD_WORK_INIT(fresh, NULL);
 
+	if (!may_be_initialised(work, __func__))
+		return;
 	memcpy((void *)work, &fresh, sizeof(*work));
 	work->func = fn;
+}
+
+void kthread_init_delayed_work(struct kthread_delayed_work *dwork, kthread_work_func_t fn)
+{
+	static const struct kthread_delayed_work fresh = KTHREAD_DELAYED_WORK_INIT(fresh, NULL);
+
+	if (!may_be_initialised(&dwork->work, __func__))
+		return;
+	memcpy((void *)dwork, &fresh, sizeof(*dwork));
+	dwork->work.func = fn;
 }
 
 /* ---- list ---- */
@@ -104,6 +127,7 @@ static void append_batch(struct kthread_worker *worker, struct kthread_work *new
 		work->next = newer;
 		work->prev = older;
 		work->epoch = worker->epoch;
+		work->place = LISTED;
 		newer = work;
 		n++;
 	}
@@ -128,20 +152,42 @@ bool kthread_take_inbox_locked(struct kthread_worker *worker)
 	return true;
 }
 
+void kthread_append_locked(struct kthread_worker *worker, struct kthread_work *work)
+{
+	kthread_take_inbox_locked(worker);
+	work->next = NULL;
+	trace_queue(worker, work);
+	append_batch(worker, work);
+}
+
 /* ---- waking and telling ---- */
 
-/*
- * Wake the worker if it sleeps, after a full fence. Every queue looks, not only one that
- * found the inbox empty: a producer preempted between its push and its look delays
- * nobody else's.
- */
-static void wake_worker(struct kthread_worker *worker)
+/* Put an end to a state of sleep. Does it fall to the caller to do what is to be done then? */
+static bool end_sleep(struct kthread_worker *worker, uint32_t state)
 {
-	if (load_relaxed(&worker->sleep) == ASLEEP &&
-	    exchange_relaxed(&worker->sleep, AWAKE) == ASLEEP) {
+	return load_relaxed(&worker->sleep) == state &&
+	       cas_strong_relaxed(&worker->sleep, &state, AWAKE);
+}
+
+/*
+ * Wake the worker's thread if it sleeps, after a full fence. Every queue looks, not only
+ * one that found the inbox empty: a producer preempted between its push and its look
+ * delays nobody else's.
+ */
+static void wake_thread(struct kthread_worker *worker)
+{
+	if (end_sleep(worker, ASLEEP)) {
 		store_relaxed(&worker->waker_cpu, this_cpu());
 		park_wake_one(&worker->sleep);
+	} else if (!MENDED(WAKE_SLEEPERS_ONLY)) {
+		park_wake_all(&worker->flags);
 	}
+}
+
+void kthread_wake_loop(struct kthread_worker *worker)
+{
+	if (end_sleep(worker, UNATTENDED))
+		worker->wake(worker);
 }
 
 void kthread_poke_worker(void *arg)
@@ -150,8 +196,17 @@ void kthread_poke_worker(void *arg)
 
 	fetch_add_acq_rel(&worker->flags, POKE); /* poke */
 	fence_full_after_rmw(); /* park-b1, pairs with park-b0 */
-	wake_worker(worker);
+	wake_thread(worker);
+	kthread_wake_loop(worker);
 	park_wake_all(&worker->flags);
+}
+
+void kthread_look_by_locked(struct kthread_worker *worker, uint64_t moment)
+{
+	if (worker->next_look <= moment)
+		return; /* it will have looked by then anyway */
+	worker->next_look = moment;
+	kthread_poke_worker(worker);
 }
 
 void kthread_tell_waiters(struct kthread_worker *worker)
@@ -160,8 +215,12 @@ void kthread_tell_waiters(struct kthread_worker *worker)
 
 	while (!cas_release(&worker->event, &old, (old & ~1u) + 2)) /* event */
 		;
-	if (old & 1)
+	if (!(old & 1))
+		return;
+	if (MENDED(WAKE_ALL))
 		park_wake_all(&worker->event);
+	else
+		park_wake_one(&worker->event);
 }
 
 /* ---- queue ---- */
@@ -183,14 +242,20 @@ static bool executes_elsewhere(uintptr_t state, struct kthread_worker *worker,
 	return false;
 }
 
-/* The last touch of the worker by a producer, but for the wake. */
+/* The last touch of the worker by a producer, but for the wake of its thread. */
 static void end_claim(struct kthread_worker *worker, unsigned int phase, bool pushed)
 {
-	uint32_t left = fetch_sub_acq_rel(&worker->claims[phase], CLAIM) - CLAIM; /* gate */
+	uint32_t left;
 
+	if (pushed && worker->wake) {
+		/* While it is counted: what it calls is closed by a destruction. */
+		fence_full_after_rmw(); /* park-b1, pairs with park-b0 */
+		kthread_wake_loop(worker);
+	}
+	left = fetch_sub_acq_rel(&worker->claims[phase], CLAIM) - CLAIM; /* gate */
 	fence_full_after_rmw(); /* park-b1, pairs with park-b0 */
 	if (pushed || (left & GATES))
-		wake_worker(worker);
+		wake_thread(worker);
 	if (left < CLAIM && load_relaxed(&worker->flushing)) {
 		fetch_add_acq_rel(&worker->quiet[phase], 1); /* gate */
 		kthread_tell_waiters(worker);
@@ -198,34 +263,57 @@ static void end_claim(struct kthread_worker *worker, unsigned int phase, bool pu
 }
 
 /*
- * Claim the work for the worker. Returns 1: it is ours to push; 0: it is pending there
- * already; -EBUSY.
- *
+ * Give a claimed work back to the worker which executes it. A flusher may have seen it
+ * pending, so that this counts as a run dropped. As end_pending, but for the address.
+ */
+static void give_back(struct kthread_work *work, struct kthread_worker *old)
+{
+	uintptr_t state = load_relaxed(&work->state), idle;
+
+	store_release(&work->started_seq, load_relaxed(&work->started_seq) + 1); /* F */
+	do {
+		idle = (uintptr_t)old | (state & STATE_FLAGS & ~(uintptr_t)PENDING);
+		idle ^= PARITY;
+	} while (!cas_acq_rel(&work->state, &state, idle)); /* claim */
+}
+
+/*
  * The second look at the old worker is for a work that was queued there, and begun,
  * between the first look and the claim. It is given back then, and what is told to others
  * who try to queue it on two workers at the same moment may be "pending" instead of
- * -EBUSY. A flusher may have seen it pending, so that this counts as a run dropped.
+ * -EBUSY.
  */
-static int claim(struct kthread_worker *worker, struct kthread_work *work)
+int kthread_claim(struct kthread_worker *worker, struct kthread_work *work)
 {
 	uintptr_t state = load_acquire(&work->state), claimed; /* claim */
 
 	do {
+		if (MENDED(CANCEL_REFUSES) && (state & BLOCKED))
+			return -ECANCELED;
 		claimed = (uintptr_t)worker | (state & STATE_FLAGS) | PENDING;
 		if (state & PENDING)
 			claimed = state;
-		else if (executes_elsewhere(state, worker, work))
+		else if (MENDED(ONE_WORKER) && executes_elsewhere(state, worker, work))
 			return -EBUSY;
 	} while (!cas_acq_rel(&work->state, &state, claimed)); /* claim */
 	if (state & PENDING)
-		return worker_of(state) == worker ? 0 : -EBUSY;
-	if (!executes_elsewhere(state, worker, work))
+		return worker_of(state) == worker || !MENDED(ONE_WORKER) ? 0 : -EBUSY;
+	if (!MENDED(ONE_WORKER) || !executes_elsewhere(state, worker, work))
 		return 1;
-	end_pending(work, state);
+	give_back(work, worker_of(state));
 	fence_full(); /* worker-b1, pairs with flush-b0 */
 	if (load_relaxed(&worker->flushing))
 		kthread_tell_waiters(worker);
 	return -EBUSY;
+}
+
+int kthread_gate_refusal(struct kthread_worker *worker, uint32_t gates)
+{
+	if (gates & GATE_FORKED)
+		return -ESRCH;
+	if (gates & GATE_CLOSED)
+		return -ESHUTDOWN;
+	return kthread_served == worker ? 0 : -EAGAIN;
 }
 
 void kthread_batch_begin(struct kthread_batch *batch, struct kthread_worker *worker)
@@ -244,11 +332,14 @@ void kthread_batch_begin(struct kthread_batch *batch, struct kthread_worker *wor
 	/* Not counted when refused: a crowd of those would keep a destruction waiting. */
 	claims = load_acquire(&worker->claims[batch->phase]); /* gate */
 	if (claims & GATES)
+		batch->refused = kthread_gate_refusal(worker, claims);
+	if (batch->refused) {
 		batch->worker = NULL;
-	else
-		claims = fetch_add_acq_rel(&worker->claims[batch->phase], CLAIM); /* gate */
+		return;
+	}
+	claims = fetch_add_acq_rel(&worker->claims[batch->phase], CLAIM); /* gate */
 	if (claims & GATES)
-		batch->refused = claims & GATE_FORKED ? -ESRCH : -ESHUTDOWN;
+		batch->refused = kthread_gate_refusal(worker, claims);
 }
 
 int kthread_batch_add(struct kthread_batch *batch, struct kthread_work *work)
@@ -257,10 +348,11 @@ int kthread_batch_add(struct kthread_batch *batch, struct kthread_work *work)
 
 	if (result)
 		return result;
-	if (!work || !work->func)
+	if (!work || !work->func || !work->kind)
 		return -EINVAL;
-	result = claim(batch->worker, work);
+	result = kthread_claim(batch->worker, work);
 	if (result > 0) {
+		trace_queue(batch->worker, work);
 		work->next = batch->newest;
 		batch->newest = work;
 		if (!batch->oldest)
@@ -298,21 +390,28 @@ int kthread_queue_work_status(struct kthread_worker *worker, struct kthread_work
 
 bool kthread_queue_work(struct kthread_worker *worker, struct kthread_work *work)
 {
-	int result = kthread_queue_work_status(worker, work);
-
-	if (result < 0)
-		errno = -result;
-	return result > 0;
+	return with_errno(kthread_queue_work_status(worker, work));
 }
 
 /* ---- the worker's thread: dequeue and run ---- */
 
-/* The first work that is listed; NULL: none. Under lock. */
+/*
+ * The first work that may begin. Returns NULL when there is none, and then notes when it
+ * has to look again of itself. Under lock.
+ */
 static struct kthread_work *first_locked(struct kthread_worker *worker)
 {
+	struct kthread_work *first;
+
+	if (timers_earliest(&worker->timers))
+		kthread_expire_timers_locked(worker);
 	if (!worker->work_list.first)
 		kthread_take_inbox_locked(worker);
-	return worker->work_list.first;
+	first = worker->work_list.first;
+	if (first && worker->limited && seq_past(first->epoch, worker->last_epoch))
+		first = NULL;
+	worker->next_look = worker->sleep_until = first ? 0 : kthread_next_timer_locked(worker);
+	return first;
 }
 
 /* Take the first work off the list and make it idle: from here on it may be queued again. */
@@ -326,7 +425,7 @@ static void begin_run_locked(struct kthread_worker *worker, struct kthread_work 
 	worker->current_seq = load_relaxed(&work->started_seq) + 1;
 	worker->current_epoch = work->epoch;
 	store_relaxed(&worker->current_work, work);
-	end_pending(work, load_relaxed(&work->state));
+	end_pending(work, work->kind == KTHREAD_WORK_DELAYED && kthread_rearm_locked(worker, work));
 }
 
 /* The run is over. Not a touch of the work: its address is all that is used. */
@@ -342,6 +441,8 @@ static bool waited_for_locked(struct kthread_worker *worker, const struct kthrea
 {
 	const struct kthread_work *first = worker->work_list.first;
 
+	if (worker->drainers && !first)
+		return true;
 	for (struct kthread_flush_waiter *w = worker->waiters; w; w = w->next)
 		if (w->flush->work ? w->flush->work == work :
 				     !first || seq_past(first->epoch, w->flush->target))
@@ -366,8 +467,7 @@ static void tell_idle(struct kthread_worker *worker)
 		worker->ops->idle(worker);
 }
 
-/* Execute the first work. Returns false when there is none. */
-static bool run_one(struct kthread_worker *worker)
+bool kthread_run_one(struct kthread_worker *worker)
 {
 	kthread_work_func_t func = NULL;
 	struct kthread_work *work;
@@ -381,8 +481,12 @@ static bool run_one(struct kthread_worker *worker)
 	unlock_worker(worker);
 	if (!work)
 		return false;
+	trace_execute_start(worker, work);
 	func(work);
 	work = load_relaxed(&worker->current_work); /* another, after kthread_next_work */
+	if (!MENDED(NO_TOUCH_AFTER_CALLBACK))
+		work->next = NULL;
+	trace_execute_end(worker, work, func);
 	if (!worker->more && !load_relaxed(&worker->inbox))
 		tell_idle(worker);
 	end_run(worker);
@@ -393,7 +497,7 @@ static bool run_one(struct kthread_worker *worker)
 
 struct kthread_work *kthread_next_work(struct kthread_worker *worker, kthread_work_func_t func)
 {
-	const struct kthread_work *ended = load_relaxed(&worker->current_work);
+	struct kthread_work *ended = load_relaxed(&worker->current_work);
 	struct kthread_work *work;
 	bool waited_for;
 
@@ -407,12 +511,14 @@ struct kthread_work *kthread_next_work(struct kthread_worker *worker, kthread_wo
 		unlock_worker(worker);
 		return NULL;
 	}
+	trace_execute_end(worker, ended, func);
 	end_run(worker);
 	waited_for = load_relaxed(&worker->flushing) && waited_for_locked(worker, ended);
 	begin_run_locked(worker, work);
 	unlock_worker(worker);
 	if (waited_for)
 		kthread_tell_waiters(worker);
+	trace_execute_start(worker, work);
 	return work;
 }
 
@@ -440,6 +546,8 @@ uint32_t kthread_next_window(uint32_t window, uint64_t waited_ns, uint32_t max_n
 
 static bool has_to_look(struct kthread_worker *worker, uint32_t flags)
 {
+	if (!MENDED(FREEZE_WHILE_IDLE))
+		flags = load_relaxed(&worker->flags);
 	return load_acquire(&worker->inbox) || load_relaxed(&worker->flags) != flags || /* inbox */
 	       ((flags & CLOSING) && !has_claims(worker));
 }
@@ -462,39 +570,49 @@ static void count_one(_Atomic(uint64_t) *counter)
 	store_relaxed(counter, load_relaxed(counter) + 1);
 }
 
-static uint64_t end_of_patience(void)
+static uint64_t earlier(uint64_t a, uint64_t b)
 {
-	return patience_ns ? park_deadline(patience_ns) : UINT64_MAX;
+	return a < b ? a : b;
 }
 
-static void tell_interrupted(struct kthread_worker *worker, int result)
+/* Sleep on a word, for as long as patience lasts and until the next timer runs out. */
+static void sleep_on(struct kthread_worker *worker, _Atomic(uint32_t) *word, uint32_t expected)
 {
+	uint64_t patience = patience_ns ? park_deadline(patience_ns) : UINT64_MAX;
+	uint64_t timer = worker->sleep_until;
+	int result = park_wait(word, expected, earlier(patience, timer));
+
+	if (result == -ETIMEDOUT && timer < patience)
+		return;
 	if (result && worker->ops && worker->ops->interrupted)
 		worker->ops->interrupted(worker);
 }
 
-/* Nothing to do, and flags were read before the look that found so: poll, then sleep. */
+/*
+ * Nothing to do, and flags were read before the look that found so: poll, then sleep. What
+ * makes next_look earlier, or lists a work otherwise than by a push, changes flags.
+ */
 static void idle(struct kthread_worker *worker, uint32_t flags)
 {
 	uint32_t max_ns = load_relaxed(&worker->poll_max_ns);
 	uint64_t begin;
-	int result = 0;
 
 	tell_idle(worker);
 	begin = park_clock_ns();
 	store_relaxed(&worker->cpu, this_cpu());
 	if (worker->poll_ns > max_ns)
 		worker->poll_ns = max_ns;
-	if (worker->poll_ns && poll_for_work(worker, flags, begin + worker->poll_ns)) {
+	if (worker->poll_ns &&
+	    poll_for_work(worker, flags, earlier(begin + worker->poll_ns, worker->sleep_until))) {
 		count_one(&worker->poll_hits);
 		return;
 	}
 
 	store_relaxed(&worker->sleep, ASLEEP);
 	fence_full(); /* park-b0, pairs with park-b1 */
-	if (!has_to_look(worker, flags)) {
+	if (!MENDED(LOOK_BEFORE_SLEEP) || !has_to_look(worker, flags)) {
 		count_one(&worker->sleeps);
-		result = park_wait(&worker->sleep, ASLEEP, end_of_patience());
+		sleep_on(worker, &worker->sleep, ASLEEP);
 	}
 	store_relaxed(&worker->sleep, AWAKE);
 
@@ -503,7 +621,6 @@ static void idle(struct kthread_worker *worker, uint32_t flags)
 		worker->poll_ns = 0; /* polling would keep the waker from its processor */
 	else
 		worker->poll_ns = kthread_next_window(worker->poll_ns, park_clock_ns() - begin, max_ns);
-	tell_interrupted(worker, result);
 }
 
 /* ---- the worker's thread: rest, and serve ---- */
@@ -533,15 +650,40 @@ static bool has_to_rest(struct kthread_worker *worker, struct kthread *k, uint32
 	return rests;
 }
 
+/* Its timers go on: a work whose time has come is listed in front of what is queued later. */
+static void keep_timers(struct kthread_worker *worker)
+{
+	lock_worker(worker);
+	if (timers_earliest(&worker->timers))
+		kthread_expire_timers_locked(worker);
+	worker->next_look = worker->sleep_until = kthread_next_timer_locked(worker);
+	unlock_worker(worker);
+}
+
 /* Sleep while flags are what they were, but for the note of the rest itself. */
 static void rest(struct kthread_worker *worker, uint32_t flags)
 {
 	uint32_t noted = load_relaxed(&worker->flags);
 
 	tell_idle(worker);
+	keep_timers(worker);
 	if ((noted & ~(uint32_t)RESTING) == (flags & ~(uint32_t)RESTING))
-		tell_interrupted(worker, park_wait(&worker->flags, noted,
-						   end_of_patience()));
+		sleep_on(worker, &worker->flags, noted);
+}
+
+bool kthread_has_to_pause(struct kthread_worker *worker, struct kthread *k)
+{
+	uint32_t flags = load_acquire(&worker->flags); /* poke */
+
+	worker->seen_flags = flags;
+	return has_to_leave(k, flags) || has_to_rest(worker, k, flags);
+}
+
+void kthread_leave(struct kthread_worker *worker)
+{
+	tell_idle(worker);
+	if (worker->ops && worker->ops->leave)
+		worker->ops->leave(worker);
 }
 
 static void serve(struct kthread_worker *worker, struct kthread *k)
@@ -552,7 +694,8 @@ static void serve(struct kthread_worker *worker, struct kthread *k)
 		uint32_t flags = load_acquire(&worker->flags); /* poke */
 
 		/* Every request changes flags. */
-		if (!looked || flags != worker->seen_flags) {
+		if (!looked || (flags != worker->seen_flags &&
+				(MENDED(STOP_BETWEEN_WORKS) || !load_relaxed(&worker->inbox)))) {
 			if (has_to_leave(k, flags))
 				break;
 			looked = !has_to_rest(worker, k, flags);
@@ -562,7 +705,7 @@ static void serve(struct kthread_worker *worker, struct kthread *k)
 				continue;
 			}
 		}
-		if (run_one(worker))
+		if (kthread_run_one(worker))
 			continue;
 		if (flags & CLOSING) {
 			/* Who was counted before the gate was shut pushes yet, and wakes. */
@@ -571,9 +714,7 @@ static void serve(struct kthread_worker *worker, struct kthread *k)
 		}
 		idle(worker, flags);
 	}
-	tell_idle(worker);
-	if (worker->ops && worker->ops->leave)
-		worker->ops->leave(worker);
+	kthread_leave(worker);
 }
 
 /* @owned: the thread was made for this worker, and is to be joined by its destruction. */
@@ -588,6 +729,8 @@ static int attach(struct kthread_worker *worker, struct kthread *k, bool owned)
 	if (!result) {
 		kthread_register_locked(worker);
 		worker->attached++;
+		worker->next_look = 0;
+		store_relaxed(&worker->sleep, AWAKE); /* it was UNATTENDED, perhaps */
 		store_relaxed(&worker->task, k);
 		store_relaxed(&worker->cpu, this_cpu());
 		if (owned)
@@ -601,7 +744,7 @@ static int attach(struct kthread_worker *worker, struct kthread *k, bool owned)
 	return result;
 }
 
-static void detach(struct kthread_worker *worker, struct kthread *k)
+void kthread_detach(struct kthread_worker *worker, struct kthread *k)
 {
 	/* First: a request to the thread must not reach into a worker that may be gone. */
 	kthread_serve(k, NULL, NULL);
@@ -609,6 +752,7 @@ static void detach(struct kthread_worker *worker, struct kthread *k)
 	kthread_lock_for_registry(worker);
 	if (!worker->allocated)
 		kthread_unregister_locked(worker);
+	worker->next_look = 0; /* nobody is there to be told */
 	store_relaxed(&worker->task, NULL);
 	fetch_and_relaxed(&worker->flags, ~(uint32_t)(STOP | RESTING));
 	if (kthread_stop_requested(k)) /* as kthread_stop_worker: it thaws */
@@ -622,12 +766,15 @@ static void detach(struct kthread_worker *worker, struct kthread *k)
 	kthread_ask(k, false);
 }
 
+int kthread_attach(struct kthread_worker *worker, struct kthread *k)
+{
+	return attach(worker, k, false);
+}
+
 int kthread_worker_fn(void *arg)
 {
-	static char adopted_name[] = "kthread";
 	struct kthread_worker *worker = arg;
-	struct kthread *k = kthread_current();
-	struct kthread adopted;
+	struct kthread adopted, *k;
 	int result;
 
 	if (!worker)
@@ -636,18 +783,15 @@ int kthread_worker_fn(void *arg)
 		kthread_warn("kthread_worker_fn: this thread serves a worker already");
 		return -EBUSY;
 	}
-	if (!k) {
-		k = &adopted;
-		kthread_adopt(k, adopted_name);
-	}
-	result = attach(worker, k, false);
+	k = kthread_current_or(&adopted);
+	result = kthread_attach(worker, k);
 	if (result == -EBUSY)
 		kthread_warn("kthread_worker_fn: another thread serves this worker");
 	if (!result) {
 		serve(worker, k);
 		if (load_relaxed(&worker->flags) & FORKED)
 			result = -ESRCH;
-		detach(worker, k);
+		kthread_detach(worker, k);
 	}
 	if (k == &adopted)
 		kthread_disown(k);
@@ -664,7 +808,7 @@ int kthread_owned_thread(void *worker)
 	struct kthread *k = kthread_current();
 
 	serve(worker, k);
-	detach(worker, k);
+	kthread_detach(worker, k);
 	return 0;
 }
 
@@ -690,8 +834,13 @@ unsigned int kthread_work_busy(struct kthread_work *work)
 		return 0;
 	state = load_acquire(&work->state); /* claim */
 	worker = worker_of(state);
+	if (state & BLOCKED)
+		busy |= KTHREAD_WORK_REFUSED;
 	if (state & PENDING)
 		busy |= KTHREAD_WORK_PENDING;
+	if ((state & PENDING) && work->kind == KTHREAD_WORK_DELAYED &&
+	    kthread_delayed_work_remaining(delayed(work)) != KTHREAD_FOREVER)
+		busy |= KTHREAD_WORK_TIMED;
 	if (worker && load_relaxed(&worker->current_work) == work)
 		busy |= KTHREAD_WORK_EXECUTING;
 	return busy;
@@ -724,6 +873,16 @@ struct kthread_worker *kthread_current_worker(void)
 	return kthread_served;
 }
 
+struct kthread_work *kthread_current_work(void)
+{
+	return kthread_served ? load_relaxed(&kthread_served->current_work) : NULL;
+}
+
+void kthread_worker_set_trace(struct kthread_worker *worker, const struct kthread_trace *trace)
+{
+	store_release(&worker->trace, trace); /* trace */
+}
+
 bool kthread_worker_thread(struct kthread_worker *worker, pthread_t *thread, pid_t *tid)
 {
 	struct kthread *k;
@@ -740,16 +899,15 @@ bool kthread_worker_thread(struct kthread_worker *worker, pthread_t *thread, pid
 
 void kthread_worker_get_stats(struct kthread_worker *worker, struct kthread_worker_stats *stats)
 {
-	bool taken;
-
 	lock_worker(worker);
-	taken = kthread_take_inbox_locked(worker);
+	if (kthread_take_inbox_locked(worker))
+		kthread_poke_worker(worker);
 	stats->queued = worker->queued;
 	stats->executed = worker->executed;
 	stats->pending = worker->listed;
+	stats->cancelled = worker->cancelled;
+	stats->delayed = worker->timers.count;
 	unlock_worker(worker);
-	if (taken)
-		kthread_poke_worker(worker);
 	stats->sleeps = load_relaxed(&worker->sleeps);
 	stats->poll_hits = load_relaxed(&worker->poll_hits);
 }

@@ -26,19 +26,25 @@
  *	kthread_destroy_worker(worker);
  *
  * The names are the kernel's of today; those of the patch that introduced the
- * interface in 2010 stand at the end of this file. Times are nanoseconds.
+ * interface in 2010 stand at the end of this file.
+ *
+ * Times are nanoseconds, as uint64_t. Where kernel code counts in jiffies it is carried
+ * over like this: msecs_to_jiffies(ms) becomes ms * 1000000ull, HZ becomes 1000000000ull,
+ * n jiffies become n * (1000000000ull / HZ), and jiffies itself, where it is only compared
+ * with a deadline, clock_gettime(CLOCK_MONOTONIC).
  *
  * What may run at the same time as what, for one work and one worker
  *
- *	                 queue  flush  init work  free work  destroy  kthread_worker_fn
- *	queue            yes    yes    no         no (1)     yes (2)  yes
- *	flush            yes    yes    no         no (3)     yes (2)  yes
- *	init work        no     no     no         no         yes (4)  yes (4)
- *	destroy          yes(2) yes(2) yes (4)    yes (4)    yes (2)  yes
+ *	                 queue   flush   cancel  init work  free work  destroy  kthread_worker_fn
+ *	queue, delayed   yes     yes     yes     no         no (1)     yes (2)  yes
+ *	flush            yes     yes     yes     no         no (3)     yes (2)  yes
+ *	cancel, disable  yes     yes     yes     no         no (3)     yes (2)  yes
+ *	init work        no      no      no      no         no         yes (4)  yes (4)
+ *	destroy          yes (2) yes (2) yes (2) yes (4)    yes (4)    yes (2)  yes
  *
  *	(1) but the callback itself may free its work
  *	(2) when the struct is the caller's own, it must outlive the other call
- *	(3) right after the flush has returned it may
+ *	(3) right after the call has returned it may
  *	(4) of an idle work
  *
  * After fork, in the child: workers that had a thread, or were made by
@@ -68,8 +74,11 @@ extern "C" {
 
 struct kthread_worker;
 struct kthread_work;
+struct kthread_delayed_work;
+struct kthread_trace;
+struct kthread_flush;
 struct kthread_flush_waiter;
-struct kthread_wait;
+struct kthread_loop;
 
 /*
  * A work's function. It may free @work, queue it again, or queue others. It returns: a
@@ -89,6 +98,45 @@ struct kthread_work {
 	KTHREAD_ATOMIC(uintptr_t) state; /* worker | flags: claimed by compare-and-swap (claim pair) */
 	KTHREAD_ATOMIC(uint32_t) started_seq; /* runs begun or dropped; stored under lock (pair F) */
 	uint32_t epoch;			/* the worker's when it was listed; under lock */
+	uint16_t cancelling;		/* calls that cancel it now; under global_lock */
+	uint16_t disabled;		/* disablings without an enabling; under global_lock */
+	uint8_t kind;			/* enum kthread_work_kind; constant */
+	uint8_t place;			/* enum work_place: on which list it is; under lock */
+	uint16_t unused;
+};
+
+/* 0 is none: a work of zeros was never initialised, and every call refuses it. */
+enum kthread_work_kind {
+	KTHREAD_WORK_PLAIN = 1,
+	KTHREAD_WORK_DELAYED = 2, /* member of a struct kthread_delayed_work */
+};
+
+/* Its place among the armed timers of a worker; under lock. */
+struct kthread_timer {
+	struct kthread_timer *left;
+	struct kthread_timer *right;
+	struct kthread_timer *parent;
+	uint64_t deadline;		/* CLOCK_MONOTONIC */
+	uint64_t order;			/* of equal deadlines the one armed first goes first */
+};
+
+/*
+ * A work that can be queued with a delay, or at a fixed rate. Its function gets the
+ * address of @work, which is the first member. All calls that take a work take
+ * &dwork->work as well, and then look after the timer.
+ */
+struct kthread_delayed_work {
+	struct kthread_work work;
+	struct kthread_timer timer;	/* under lock */
+	uint64_t period;		/* 0: queued once; under lock */
+	uint64_t missed;		/* ticks skipped since it was queued; under lock */
+};
+
+/* The armed timers of a worker: a heap in the works themselves, the earliest at the root. */
+struct kthread_timers {
+	struct kthread_timer *root;
+	uint32_t count;
+	uint64_t order;			/* counts the armings */
 };
 
 /* First and last work of a list linked by next and prev. */
@@ -117,10 +165,21 @@ struct kthread_worker_ops {
 	/* The attached thread has run its last work and is about to leave. */
 	void (*leave)(struct kthread_worker *worker);
 	/*
-	 * @work was pending and will not run, because its worker is destroyed. It is
-	 * idle already and not touched afterwards; runs on the destroying thread.
+	 * @work was pending and will not run, because its worker is closed or destroyed. It
+	 * is idle already and not touched afterwards; runs on the closing or destroying
+	 * thread. A run that a cancel drops is told by what the cancel returns.
 	 */
 	void (*dropped)(struct kthread_worker *worker, struct kthread_work *work);
+};
+
+/* What a thread waits for; inside only. */
+struct kthread_wait {
+	struct kthread_worker *worker;
+	const struct kthread_flush *flush; /* or, when NULL, */
+	bool (*reached)(const struct kthread_wait *wait);
+	const struct kthread_work *work; /* for reached, or */
+	uint32_t number;		/* life or attached, when it began */
+	const struct kthread_wait *outer; /* what its callback waited for already */
 };
 
 /*
@@ -143,7 +202,9 @@ struct kthread_worker {
 	KTHREAD_ATOMIC(uint32_t) quiet[2]; /* counts the moments without a claim, of each phase, that were waited for */
 	KTHREAD_ATOMIC(uint32_t) event;	/* what waiters sleep on; lowest bit: someone sleeps */
 	KTHREAD_ATOMIC(uint32_t) cpu;	/* where the worker went idle last; a hint */
-	char shared_end[40];
+	KTHREAD_ATOMIC(const struct kthread_trace *) trace; /* NULL: none (trace pair) */
+	void (*wake)(struct kthread_worker *worker); /* set while no thread is attached, and nobody queues */
+	char shared_end[64 - 6 * 4 - 2 * sizeof(void *)];
 
 	/* What the worker writes at every run. */
 	KTHREAD_ATOMIC(struct kthread_work *) current_work; /* worker's thread (flush pairs) */
@@ -151,6 +212,9 @@ struct kthread_worker {
 	uint32_t current_epoch;		/* its work's; under lock */
 	uint32_t seen_flags;		/* flags when they were acted upon; worker's thread only */
 	uint32_t more;			/* was anything listed behind it? worker's thread only */
+	uint32_t last_epoch;		/* of kthread_worker_run_pending, when limited; worker's thread only */
+	uint32_t limited;		/* works of a later epoch are not begun; worker's thread only */
+	uint64_t sleep_until;		/* when it looks of itself, if nothing comes; worker's thread only */
 
 	KTHREAD_ATOMIC(uint32_t) lock_ready; /* 0 until lock inherits priority (lock-init pair) */
 	KTHREAD_ATOMIC(uint32_t) poll_max_ns; /* longest busy poll; see kthread_worker_set_busy_poll */
@@ -158,18 +222,24 @@ struct kthread_worker {
 	uint32_t poll_ns;		/* present window of the worker; worker's thread only */
 	pthread_mutex_t lock;		/* of work_list and of what says "under lock" */
 	struct kthread_work_list work_list; /* under lock */
+	struct kthread_timers timers;	/* under lock */
+	uint64_t next_look;		/* sleep_until, or what others made of it; 0: it does not sleep; under lock */
 	struct kthread_flush_waiter *waiters; /* under lock */
+	uint32_t drainers;		/* calls that wait for the list to be empty; under lock */
+	int32_t bound_cpu;		/* of kthread_create_worker_on_cpu; -1: none; constant */
 	KTHREAD_ATOMIC(struct kthread *) task; /* the attached thread; stored under lock */
 	struct kthread *thread;		/* made by us and still to be joined; under lock */
 	uint32_t epoch;			/* how often a flush of the whole worker began; under lock */
 	uint32_t listed;		/* length of work_list; under lock */
 	uint64_t queued;		/* ever put on work_list; under lock */
 	uint64_t executed;		/* ever dequeued to run; under lock */
+	uint64_t cancelled;		/* runs dropped; under lock */
 	KTHREAD_ATOMIC(uint64_t) sleeps; /* worker's thread */
 	KTHREAD_ATOMIC(uint64_t) poll_hits; /* worker's thread */
 
 	const struct kthread_worker_ops *ops; /* constant while attached */
 	void *data;			/* the embedder's */
+	struct kthread_loop *loop;	/* what kthread_worker_fd made, or NULL; under lock */
 	char *name;			/* NULL, or allocated */
 	const struct kthread_wait *waits_for; /* what its callback sleeps for; under global_lock */
 	struct kthread_worker *registry_next; /* under global_lock */
@@ -191,21 +261,29 @@ struct kthread_worker {
  */
 #define KTHREAD_WORKER_INIT(worker)						\
 	{ NULL, { 0, 0 }, 0, 0, 0, { 0 },					\
-	  0, 0, { 0, 0 }, 0, 0, { 0 },							\
-	  NULL, 0, 0, 0, 0,							\
+	  0, 0, { 0, 0 }, 0, 0, NULL, NULL, { 0 },				\
+	  NULL, 0, 0, 0, 0, 0, 0, 0,						\
 	  0, KTHREAD_POLL_MAX_DEFAULT_NS, 0, 0,					\
-	  PTHREAD_MUTEX_INITIALIZER, { NULL, NULL }, NULL, NULL, NULL,		\
-	  0, 0, 0, 0, 0, 0,							\
-	  NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0 }
+	  PTHREAD_MUTEX_INITIALIZER, { NULL, NULL }, { NULL, 0, 0 }, 0,		\
+	  NULL, 0, -1, NULL, NULL,						\
+	  0, 0, 0, 0, 0, 0, 0,							\
+	  NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0 }
 
 #define KTHREAD_WORK_INIT(work, fn)						\
-	{ NULL, NULL, (fn), 0, 0, 0 }
+	{ NULL, NULL, (fn), 0, 0, 0, 0, 0, KTHREAD_WORK_PLAIN, 0, 0 }
+
+#define KTHREAD_DELAYED_WORK_INIT(dwork, fn)					\
+	{ { NULL, NULL, (fn), 0, 0, 0, 0, 0, KTHREAD_WORK_DELAYED, 0, 0 },	\
+	  { NULL, NULL, NULL, 0, 0 }, 0, 0 }
 
 #define DEFINE_KTHREAD_WORKER(worker)						\
 	struct kthread_worker worker = KTHREAD_WORKER_INIT(worker)
 
 #define DEFINE_KTHREAD_WORK(work, fn)						\
 	struct kthread_work work = KTHREAD_WORK_INIT(work, fn)
+
+#define DEFINE_KTHREAD_DELAYED_WORK(dwork, fn)					\
+	struct kthread_delayed_work dwork = KTHREAD_DELAYED_WORK_INIT(dwork, fn)
 
 /*
  * kthread_init_worker - initialise a worker of the caller's own
@@ -216,13 +294,18 @@ struct kthread_worker {
 void kthread_init_worker(struct kthread_worker *worker);
 
 /*
- * kthread_init_work - initialise a work
- * @work: memory of any content, or an idle work; stays the caller's
+ * kthread_init_work, kthread_init_delayed_work - initialise a work
+ * @work, @dwork: memory of any content, or an idle work; stays the caller's
  * @fn: what shall run
  *
- * From anywhere, while nobody uses @work.
+ * A work that is pending, on a worker that has a thread or that kthread_create_worker
+ * made, is left as it is, with a warning: its worker would lose what is listed behind it.
+ * To tell, the call looks at the memory, and at the worker's list if that seems to name one.
+ *
+ * From anywhere but a signal handler, while nobody uses @work.
  */
 void kthread_init_work(struct kthread_work *work, kthread_work_func_t fn);
+void kthread_init_delayed_work(struct kthread_delayed_work *dwork, kthread_work_func_t fn);
 
 /*
  * kthread_worker_fn - serve a worker with the calling thread
@@ -271,6 +354,22 @@ struct kthread_worker *kthread_create_worker(unsigned int flags, const char *nam
 struct kthread_worker *kthread_run_worker(unsigned int flags, const char *namefmt, ...)
 	KTHREAD_PRINTF(2, 3);
 
+/*
+ * kthread_create_worker_on_cpu, kthread_run_worker_on_cpu - a worker bound to a CPU
+ * @cpu: its number; every thread that kthread_start_worker makes for it, without a set of
+ *	CPUs of its own, is bound to that
+ * @namefmt: its name; a printf format that may take the number of the CPU, as "%u" or "%d"
+ *
+ * Otherwise as kthread_create_worker and kthread_run_worker, besides
+ * NULL with errno EINVAL: there is no such CPU, or @namefmt takes anything else
+ *
+ * As the kernel's.
+ */
+struct kthread_worker *kthread_create_worker_on_cpu(int cpu, unsigned int flags,
+						    const char *namefmt);
+struct kthread_worker *kthread_run_worker_on_cpu(int cpu, unsigned int flags,
+						 const char *namefmt);
+
 /* kthread_run_worker_attr - the same with attributes; errno as kthread_run_attr. */
 struct kthread_worker *kthread_run_worker_attr(const struct kthread_attr *attr);
 
@@ -313,8 +412,8 @@ int kthread_stop_worker_interruptible(struct kthread_worker *worker, uint64_t ti
 /*
  * kthread_close_worker - the first step of a destruction, without the wait
  *
- * Queueing is refused from now on; the thread runs what is pending, then leaves. The
- * worker is still to be destroyed. Ours; from anywhere but a signal handler, callbacks
+ * Queueing is refused from now on; armed delayed works are cancelled; the thread runs what
+ * is pending, then leaves. The worker is still to be destroyed. Ours; from anywhere but a signal handler, callbacks
  * included. A second close does nothing.
  */
 void kthread_close_worker(struct kthread_worker *worker);
@@ -324,9 +423,9 @@ void kthread_close_worker(struct kthread_worker *worker);
  * @worker: any; NULL does nothing
  * @timeout_ns: nanoseconds; see KTHREAD_FOREVER
  *
- * Queueing is refused from now on; what is pending is run, its thread is joined (or
- * returns from kthread_worker_fn), and the memory of a worker that
- * kthread_create_worker made is given back. Without a thread, or when the thread is
+ * Queueing is refused from now on; armed delayed works are cancelled, and counted as such;
+ * what is pending is run, its thread is joined (or returns from kthread_worker_fn), and the
+ * memory of a worker that kthread_create_worker made is given back. Without a thread, or when the thread is
  * stopped meanwhile, nothing more runs: what is pending becomes idle and its flushers
  * return. A frozen worker is thawed first. A second destruction does nothing. A producer
  * that is preempted just as it queues is waited for.
@@ -372,9 +471,11 @@ void kthread_release_worker(struct kthread_worker *worker);
  * for, and also, when the work was pending already, by the run that was pending.
  *
  * Returns true: the work was idle or executing; it is at the tail now; errno is kept
- * false, errno kept: it was pending on @worker already, and keeps its place
+ * false, errno kept: it was pending on @worker already, and keeps its place; or it is
+ *	being cancelled, or disabled, and nothing is queued
  * false, errno EBUSY: pending or executing on another worker
  * false, errno ESHUTDOWN: @worker is being destroyed, or destroyed
+ * false, errno EAGAIN: @worker is being drained, and this is none of its callbacks
  * false, errno ESRCH: @worker was left behind in the parent process by fork
  * false, errno EINVAL: @worker or @work is NULL, or @work was never initialised
  *
@@ -385,9 +486,84 @@ bool kthread_queue_work(struct kthread_worker *worker, struct kthread_work *work
 /*
  * kthread_queue_work_status - the same with the reason as its result
  *
- * Returns 1: queued; 0: already pending; -errno: refused, as above. Leaves errno alone.
+ * Returns 1: queued; 0: already pending; -errno: refused, as above, besides -ECANCELED:
+ * being cancelled, or disabled. Leaves errno alone.
  */
 int kthread_queue_work_status(struct kthread_worker *worker, struct kthread_work *work);
+
+/*
+ * kthread_queue_delayed_work - queue a work after a delay
+ * @worker: who shall run it
+ * @dwork: initialised; the worker's until its function is called
+ * @delay_ns: nanoseconds; 0: as kthread_queue_work. One that ends beyond the clock's range
+ *	never ends.
+ *
+ * The work is pending while the timer runs. Never early; the worker's own thread keeps the
+ * timer, so that it has that thread's priority; a worker without a thread looks at it when
+ * it gets one. When the timer runs out the work goes to the tail. O(log n) of n armed
+ * timers; allocates nothing.
+ *
+ * From anywhere but a signal handler, callbacks included; takes the worker's lock.
+ *
+ * Returns as kthread_queue_work; false, with the timer unchanged, when it was pending.
+ *
+ * As the kernel's, which takes jiffies.
+ */
+bool kthread_queue_delayed_work(struct kthread_worker *worker,
+				struct kthread_delayed_work *dwork, uint64_t delay_ns);
+/* The same with the reason as its result, as kthread_queue_work_status. */
+int kthread_queue_delayed_work_status(struct kthread_worker *worker,
+				      struct kthread_delayed_work *dwork, uint64_t delay_ns);
+
+/*
+ * kthread_queue_periodic_work - have a work run at a fixed rate
+ * @delay_ns: nanoseconds until the first run
+ * @period_ns: nanoseconds between runs; not 0
+ *
+ * Deadlines are absolute: the k-th lies k periods after the first. When a run begins the
+ * timer is armed for the next deadline; those that have passed by then are skipped, and
+ * counted as missed. It ends by a cancel, also in its own callback, by a disabling, and
+ * with its worker. A flush has the present tick run now; kthread_mod_delayed_work moves the
+ * next one, and those after it.
+ *
+ * Ours. From where, and what it returns: as kthread_queue_delayed_work, besides
+ * errno EINVAL: the period is 0
+ */
+bool kthread_queue_periodic_work(struct kthread_worker *worker,
+				 struct kthread_delayed_work *dwork, uint64_t delay_ns,
+				 uint64_t period_ns);
+int kthread_queue_periodic_work_status(struct kthread_worker *worker,
+				       struct kthread_delayed_work *dwork, uint64_t delay_ns,
+				       uint64_t period_ns);
+
+/*
+ * kthread_mod_delayed_work - queue a work after a delay, or change the delay it has
+ *
+ * Parameters, and from where, as kthread_queue_delayed_work; it may sleep for the moment
+ * in which another thread queues the same work. Of two at once the later one's delay holds.
+ *
+ * Returns false: it was not pending; it is now, unless errno says why not, as
+ *	kthread_queue_work does
+ * true: it was pending, on the list or with a timer; now its timer runs for @delay_ns or,
+ *	when that is 0, it is at the tail
+ * true: it is being cancelled, and nothing is queued
+ *
+ * As the kernel's. A flush that waits for the run which is put off waits on.
+ */
+bool kthread_mod_delayed_work(struct kthread_worker *worker, struct kthread_delayed_work *dwork,
+			      uint64_t delay_ns);
+/*
+ * Returns 1: it was pending, or is being cancelled; 0: it was not, and is queued;
+ * -errno as kthread_queue_work_status.
+ */
+int kthread_mod_delayed_work_status(struct kthread_worker *worker,
+				    struct kthread_delayed_work *dwork, uint64_t delay_ns);
+
+/* kthread_delayed_work_remaining - nanoseconds until it is listed; KTHREAD_FOREVER: no timer runs. */
+uint64_t kthread_delayed_work_remaining(struct kthread_delayed_work *dwork);
+
+/* kthread_delayed_work_missed - ticks that a periodic work skipped since it was queued. */
+uint64_t kthread_delayed_work_missed(struct kthread_delayed_work *dwork);
 
 /*
  * Queue many works with one push: begin, add each, end. Between begin and end no other
@@ -428,7 +604,8 @@ struct kthread_work *kthread_next_work(struct kthread_worker *worker, kthread_wo
  * @timeout_ns: nanoseconds; see KTHREAD_FOREVER
  *
  * Waits for the run that is pending or, when none is, for the one that executes;
- * works behind it, and later runs of a work that queues itself, are not waited for.
+ * works behind it, and later runs of a work that queues itself, are not waited for. A timer
+ * that runs is cut short: the work goes to the tail now. A run that is cancelled is over.
  * What the callback wrote is seen after the return, and the worker does not touch
  * the work any more: it may be freed.
  *
@@ -448,10 +625,18 @@ int kthread_flush_work(struct kthread_work *work);
 int kthread_flush_work_timeout(struct kthread_work *work, uint64_t timeout_ns);
 
 /*
+ * kthread_flush_delayed_work, ..._timeout - the same for a delayed work
+ *
+ * The kernel has none for this worker, and its kthread_flush_work waits for the timer.
+ */
+int kthread_flush_delayed_work(struct kthread_delayed_work *dwork);
+int kthread_flush_delayed_work_timeout(struct kthread_delayed_work *dwork, uint64_t timeout_ns);
+
+/*
  * kthread_flush_worker, ..._timeout - wait for all that is pending or executing now
  * @worker: any
  *
- * What is queued after the call is not waited for.
+ * What is queued after the call is not waited for, nor are works whose timer runs.
  *
  * Returns as kthread_flush_work; -EDEADLK from every callback of @worker itself.
  */
@@ -484,6 +669,124 @@ void kthread_flush_begin_worker(struct kthread_flush *flush, struct kthread_work
 int kthread_flush_wait(struct kthread_flush *flush, uint64_t timeout_ns);
 
 /*
+ * kthread_drain_worker, ..._timeout - wait until nothing is left to do
+ * @worker: any
+ * @timeout_ns: nanoseconds; see KTHREAD_FOREVER
+ *
+ * Until the list is empty and nothing executes, counting what works queue from their own
+ * callbacks. Meanwhile all other queueing is refused with EAGAIN. Works whose timer runs
+ * are not waited for.
+ *
+ * From any thread but the worker's own; sleeps.
+ *
+ * Returns 0
+ * -ETIMEDOUT: not in time
+ * -EDEADLK: from one of its own callbacks, or of one that this worker waits for
+ * -EINTR: a signal handler interrupted the sleep (..._interruptible only)
+ * -ESRCH: @worker was left behind in the parent process by fork, with something to do
+ * -EINVAL: @worker is NULL
+ *
+ * As the kernel's drain_workqueue.
+ */
+int kthread_drain_worker(struct kthread_worker *worker);
+int kthread_drain_worker_timeout(struct kthread_worker *worker, uint64_t timeout_ns);
+int kthread_drain_worker_interruptible(struct kthread_worker *worker, uint64_t timeout_ns);
+
+/*
+ * kthread_cancel_work - drop the pending run of a work, without a wait
+ * @work: any initialised work; of a delayed one, the timer is disarmed
+ *
+ * From anywhere but a signal handler, callbacks included. It may sleep for the moment in
+ * which another thread queues the same work, never for a callback.
+ *
+ * Returns true: a run was pending, and will not come
+ * false: none was
+ * false, errno EINVAL: @work is NULL, or was never initialised
+ */
+bool kthread_cancel_work(struct kthread_work *work);
+bool kthread_cancel_delayed_work(struct kthread_delayed_work *dwork);
+
+/*
+ * kthread_cancel_work_sync - drop the pending run, and wait for the one that executes
+ *
+ * While it waits queueing is refused, so that afterwards the work is neither pending nor
+ * executing, also when its callback queues it; all that the callback wrote is seen, and
+ * the work may be freed. From the work's own callback, or another one of the same
+ * worker, there is nothing to wait for.
+ *
+ * From any thread; sleeps; not from a signal handler.
+ *
+ * Returns true: a run was pending, and will not come. Of many who cancel at once at most
+ *	one is told so for one queueing.
+ * false: none was
+ * false, errno EDEADLK: from a callback which the executing one waits for; nothing changed
+ * false, errno ESRCH: it executed in the parent process, before the fork
+ * false, errno EINVAL: @work is NULL, or was never initialised
+ *
+ * As the kernel's.
+ */
+bool kthread_cancel_work_sync(struct kthread_work *work);
+bool kthread_cancel_delayed_work_sync(struct kthread_delayed_work *dwork);
+
+/*
+ * kthread_cancel_work_sync_timeout - the same with a time limit
+ * @timeout_ns: nanoseconds; see KTHREAD_FOREVER
+ *
+ * Returns 1 or 0 for true and false above, or -errno as there, besides
+ * -ETIMEDOUT: the callback still runs. What was pending is dropped all the same.
+ */
+int kthread_cancel_work_sync_timeout(struct kthread_work *work, uint64_t timeout_ns);
+int kthread_cancel_delayed_work_sync_timeout(struct kthread_delayed_work *dwork,
+					     uint64_t timeout_ns);
+
+/*
+ * kthread_disable_work_sync, ..._timeout - cancel a work, and refuse to queue it
+ *
+ * As kthread_cancel_work_sync; but queueing stays refused until kthread_enable_work was
+ * called as often, at most 65,535 times. On EDEADLK and EINVAL it is not disabled; on
+ * -ETIMEDOUT it is.
+ *
+ * Returns as kthread_cancel_work_sync, besides
+ * errno EOVERFLOW: disabled too often, with a warning
+ *
+ * As the kernel's disable_work_sync.
+ */
+bool kthread_disable_work_sync(struct kthread_work *work);
+int kthread_disable_work_sync_timeout(struct kthread_work *work, uint64_t timeout_ns);
+
+/*
+ * kthread_enable_work - take back one disabling
+ *
+ * From anywhere but a signal handler.
+ *
+ * Returns true: it may be queued again
+ * false: it is disabled still
+ * false, errno EINVAL: it was not disabled, with a warning; NULL, or never initialised
+ */
+bool kthread_enable_work(struct kthread_work *work);
+
+/*
+ * A cancel in steps, for a caller that must look after other things while it waits:
+ * _begin drops what is pending and refuses what comes, _wait may be called repeatedly, and
+ * _end, by the same thread, lets the work be queued again. Its members are for reading.
+ */
+struct kthread_cancel {
+	struct kthread_work *work;
+	struct kthread_flush flush;	/* the run that executes */
+	struct kthread_wait wait;	/* inside only */
+	bool dropped;			/* a run was pending, and will not come */
+	bool waits;			/* inside only */
+};
+
+/* Returns 0, and an end is to follow; or -EINVAL, -EDEADLK, and nothing has changed. */
+int kthread_cancel_begin(struct kthread_cancel *cancel, struct kthread_work *work);
+/* Returns 0, -ETIMEDOUT, -EINTR: a signal handler interrupted the sleep; or -ESRCH. */
+int kthread_cancel_wait(struct kthread_cancel *cancel, uint64_t timeout_ns);
+void kthread_cancel_end(struct kthread_cancel *cancel);
+/* End it with the work disabled. Returns 0, or -EOVERFLOW, with a warning. */
+int kthread_cancel_end_disabled(struct kthread_cancel *cancel);
+
+/*
  * kthread_freeze_worker, ..._timeout - have a worker rest
  *
  * Takes effect between two works: what is queued meanwhile is kept in order. Returns
@@ -511,8 +814,14 @@ bool kthread_worker_freezing(struct kthread_worker *worker);
 /* What kthread_work_busy returns: live snapshots, stale as soon as they are taken. */
 #define KTHREAD_WORK_PENDING (1u << 0)
 #define KTHREAD_WORK_EXECUTING (1u << 1)
+#define KTHREAD_WORK_TIMED (1u << 2)	/* pending, and its timer runs */
+#define KTHREAD_WORK_REFUSED (1u << 3)	/* being cancelled, or disabled */
 
-/* kthread_work_busy - KTHREAD_WORK_PENDING, KTHREAD_WORK_EXECUTING, both, or 0: idle. */
+/*
+ * kthread_work_busy - what a work does: some of the bits above; none: idle
+ *
+ * From anywhere but a signal handler; takes the worker's lock when a delayed work is pending.
+ */
 unsigned int kthread_work_busy(struct kthread_work *work);
 
 /*
@@ -555,6 +864,101 @@ void kthread_set_patience(uint64_t ns);
 struct kthread_worker *kthread_current_worker(void);
 
 /*
+ * kthread_current_work - the work whose callback the calling thread is in; NULL: none
+ *
+ * Only its address, when the callback has freed it.
+ */
+struct kthread_work *kthread_current_work(void);
+
+/*
+ * kthread_worker_run_pending - run what is pending in the calling thread
+ * @worker: one without a thread
+ *
+ * For a worker whose one thread is somebody else's: an event loop's, a GUI's. Runs what is
+ * pending, or whose timer has run out, at the call; what the callbacks queue is left for
+ * the next one. A freeze, a stop or a destruction takes effect between two works; a
+ * frozen worker runs nothing.
+ *
+ * From any thread that serves no worker; sleeps only if a callback does.
+ *
+ * Returns how many were run
+ * -EBUSY: @worker has a thread, or the calling thread serves a worker already
+ * -EINVAL: @worker is NULL
+ * -ESHUTDOWN, -ESRCH: as kthread_worker_fn
+ */
+int kthread_worker_run_pending(struct kthread_worker *worker);
+
+/*
+ * kthread_worker_set_wake - be told when to call kthread_worker_run_pending
+ * @wake: called once when there is something to do, or the earliest timer has changed,
+ *	after the last run_pending came to its end; NULL: none
+ *
+ * It runs on the thread that queues, a signal handler included, and may not call back into
+ * the worker. Once a timer runs out nobody calls: see kthread_worker_next_timer.
+ *
+ * While no thread is attached, and nobody queues.
+ *
+ * Returns 0
+ * -EBUSY: @worker has a thread
+ * -EINVAL: @worker is NULL
+ */
+int kthread_worker_set_wake(struct kthread_worker *worker,
+			    void (*wake)(struct kthread_worker *worker));
+
+/*
+ * kthread_worker_next_timer - when does the earliest timer of a worker run out?
+ *
+ * Returns the moment, on CLOCK_MONOTONIC in nanoseconds; KTHREAD_FOREVER: none runs.
+ */
+uint64_t kthread_worker_next_timer(struct kthread_worker *worker);
+
+/*
+ * kthread_worker_fd - a file descriptor to poll instead
+ * @worker: one without a thread
+ *
+ * It is readable when kthread_worker_run_pending has something to do, a timer that has run
+ * out included, and only run_pending makes it unreadable again. Takes the place of a wake
+ * hook; closed when the worker is destroyed. An epoll descriptor around an eventfd and a
+ * timerfd; not to be read from, and of no use after a fork.
+ *
+ * Returns the descriptor, the same at every call
+ * -EBUSY: @worker has a thread
+ * -ENOTSUP: this is not Linux
+ * -EINVAL, -ESHUTDOWN, -ESRCH: as kthread_worker_run_pending
+ * -ENOMEM, -EMFILE, -ENFILE: the system has no room
+ */
+int kthread_worker_fd(struct kthread_worker *worker);
+
+/*
+ * Tracing, as the kernel's three tracepoints of the worker: a work was queued, its
+ * function is about to be called, it has returned. NULL means none. Unset, each costs a
+ * load and a branch that is predicted well.
+ *
+ * None may call into the worker. queue runs before the work can begin, in whatever calls
+ * kthread_queue_work, a signal handler included; for a timer that runs out, on the worker's
+ * thread. execute_end gets the address of a work that may be freed, or queued again.
+ *
+ * Built where <sys/sdt.h> is, the core has static probes of the same names and arguments
+ * as well, provider kthread, which perf and bpftrace find.
+ */
+struct kthread_trace {
+	void (*queue)(const struct kthread_trace *trace, struct kthread_worker *worker,
+		      struct kthread_work *work);
+	void (*execute_start)(const struct kthread_trace *trace, struct kthread_worker *worker,
+			      struct kthread_work *work);
+	void (*execute_end)(const struct kthread_trace *trace, struct kthread_worker *worker,
+			    const void *work, kthread_work_func_t func);
+};
+
+/*
+ * kthread_worker_set_trace - have a worker traced
+ * @trace: constant, and alive until the worker is destroyed; NULL: no more
+ *
+ * From anywhere, at any time; a call under way may still reach the old one.
+ */
+void kthread_worker_set_trace(struct kthread_worker *worker, const struct kthread_trace *trace);
+
+/*
  * kthread_worker_thread - which thread serves a worker?
  * @thread: where its POSIX id goes, or NULL
  * @tid: where the system's id of it goes, or NULL
@@ -563,11 +967,13 @@ struct kthread_worker *kthread_current_worker(void);
  */
 bool kthread_worker_thread(struct kthread_worker *worker, pthread_t *thread, pid_t *tid);
 
-/* Counters; all but pending only grow. */
+/* Counters; all but pending and delayed only grow. */
 struct kthread_worker_stats {
 	uint64_t queued;	/* works put on the list */
 	uint64_t executed;	/* runs begun */
 	uint64_t pending;	/* on the list now */
+	uint64_t cancelled;	/* runs dropped by cancel, disable or destroy */
+	uint64_t delayed;	/* timers that run now */
 	uint64_t sleeps;	/* times the worker went to sleep, and so was woken */
 	uint64_t poll_hits;	/* times that polling spared it the sleep */
 };

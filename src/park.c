@@ -6,7 +6,6 @@
 #include "park.h"
 
 #include <errno.h>
-#include <time.h>
 
 #define NS_PER_S 1000000000ull
 
@@ -28,8 +27,8 @@ uint64_t park_deadline(uint64_t timeout_ns)
 	return timeout_ns < UINT64_MAX - now ? now + timeout_ns : UINT64_MAX;
 }
 
-/* The largest time that every system's time_t and futex take: some 68 years. */
-static struct timespec to_timespec(uint64_t ns)
+/* The largest time that every system's time_t and futex take. */
+struct timespec park_timespec(uint64_t ns)
 {
 	struct timespec ts;
 	uint64_t s = ns / NS_PER_S;
@@ -54,7 +53,7 @@ static struct timespec to_timespec(uint64_t ns)
 int park_wait(_Atomic(uint32_t) *word, uint32_t expected, uint64_t deadline_ns)
 {
 	int saved = errno, result = 0;
-	struct timespec deadline = to_timespec(deadline_ns);
+	struct timespec deadline = park_timespec(deadline_ns);
 
 	/* WAIT_BITSET takes an absolute time, on CLOCK_MONOTONIC. */
 	if (syscall(SYS_futex, (uint32_t *)word, FUTEX_WAIT_BITSET_PRIVATE, expected,
@@ -157,10 +156,10 @@ static int cond_wait_until(struct bucket *b, uint64_t deadline_ns)
 #ifdef __APPLE__
 	uint64_t now = park_clock_ns();
 
-	ts = to_timespec(deadline_ns > now ? deadline_ns - now : 0);
+	ts = park_timespec(deadline_ns > now ? deadline_ns - now : 0);
 	return pthread_cond_timedwait_relative_np(&b->changed, &b->mutex, &ts);
 #else
-	ts = to_timespec(deadline_ns);
+	ts = park_timespec(deadline_ns);
 	return pthread_cond_timedwait(&b->changed, &b->mutex, &ts);
 #endif
 }

@@ -15,6 +15,7 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
+#include <time.h>
 
 /*
  * park_wait - sleep while *word is expected
@@ -35,5 +36,8 @@ uint64_t park_clock_ns(void);
 
 /* The moment timeout_ns from now; UINT64_MAX when that is never. */
 uint64_t park_deadline(uint64_t timeout_ns);
+
+/* A moment on that clock, at most some 68 years after its beginning, as the system takes it. */
+struct timespec park_timespec(uint64_t ns);
 
 #endif /* KTHREAD_PARK_H */

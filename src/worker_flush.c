@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * worker_flush.c - waiting for works and workers. See worker_internal.h.
+ * worker_flush.c - waiting for works and workers: flush, drain. See worker_internal.h.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -33,7 +33,7 @@ static bool wait_is_over(const struct kthread_wait *wait)
 	return wait->flush ? flush_reached(wait->flush) : wait->reached(wait);
 }
 
-int kthread_wait_begin(const struct kthread_wait *wait)
+int kthread_wait_begin(struct kthread_wait *wait)
 {
 	struct kthread_worker *me = kthread_served, *w = wait->worker;
 	int result = 0;
@@ -43,20 +43,22 @@ int kthread_wait_begin(const struct kthread_wait *wait)
 	kthread_lock_global();
 	while (w != me && w->waits_for && !wait_is_over(w->waits_for))
 		w = w->waits_for->worker;
-	if (w != me)
-		me->waits_for = wait;
-	else if (!wait_is_over(wait))
+	if (w == me && !wait_is_over(wait)) {
 		result = -EDEADLK;
+	} else {
+		wait->outer = me->waits_for;
+		me->waits_for = wait;
+	}
 	kthread_unlock_global();
 	return result;
 }
 
-void kthread_wait_end(void)
+void kthread_wait_end(const struct kthread_wait *wait)
 {
 	if (!kthread_served)
 		return;
 	kthread_lock_global();
-	kthread_served->waits_for = NULL;
+	kthread_served->waits_for = wait->outer;
 	kthread_unlock_global();
 }
 
@@ -95,6 +97,8 @@ void kthread_flush_begin_work(struct kthread_flush *flush, struct kthread_work *
 	flush->sealed = true;
 	if (!work)
 		return;
+	if (MENDED(FLUSH_CUTS_TIMER) && work->kind == KTHREAD_WORK_DELAYED)
+		kthread_cut_timer_short(work);
 	/*
 	 * Wait for the run that is pending, else for the last one begun. While started_seq
 	 * stays the same, state is of the same moment, or is about to follow it: then
@@ -106,7 +110,7 @@ void kthread_flush_begin_work(struct kthread_flush *flush, struct kthread_work *
 	} while (load_relaxed(&work->started_seq) != started);
 	flush->worker = worker_of(state);
 	flush->target = started;
-	if ((state & PENDING) && !(state & PARITY) == !(started & 1))
+	if (MENDED(NUMBER_AT_DEQUEUE) && (state & PENDING) && !(state & PARITY) == !(started & 1))
 		flush->target++;
 }
 
@@ -120,9 +124,9 @@ static void seal(struct kthread_flush *flush)
 	taken = kthread_take_inbox_locked(worker);
 	flush->target = worker->epoch++;
 	flush->sealed = true;
-	unlock_worker(worker);
 	if (taken)
 		kthread_poke_worker(worker);
+	unlock_worker(worker);
 }
 
 void kthread_flush_begin_worker(struct kthread_flush *flush, struct kthread_worker *worker)
@@ -140,14 +144,12 @@ void kthread_flush_begin_worker(struct kthread_flush *flush, struct kthread_work
 }
 
 /*
- * Works are claimed and not yet listed; someone may have been told that they are pending.
  * Wait until each phase has had a moment without a claim: what was claimed before is
- * listed then. Newcomers are sent to the other phase, so that the one waited for drains
- * however many come; sent back only when the other has drained as well.
+ * pushed then, or given back. Newcomers are sent to the other phase, so that the one
+ * waited for drains however many come; sent back only when the other has drained as well.
  */
-static int wait_and_seal(struct kthread_flush *flush, uint64_t deadline)
+int kthread_wait_for_claims(struct kthread_worker *worker, uint64_t deadline)
 {
-	struct kthread_worker *worker = flush->worker;
 	bool seen[2] = { false, false };
 	uint32_t quiet[2];
 	int result = 0;
@@ -172,8 +174,6 @@ static int wait_and_seal(struct kthread_flush *flush, uint64_t deadline)
 		result = sleep_on_event(worker, event, deadline);
 	}
 	fetch_sub_relaxed(&worker->flushing, 1);
-	if (!result)
-		seal(flush);
 	return result;
 }
 
@@ -187,6 +187,8 @@ static bool work_reached(const struct kthread_flush *flush, bool exact)
 	uint32_t started = load_acquire(&flush->work->started_seq); /* F */
 	bool reached;
 
+	if (!MENDED(FINISHED_NEEDS_NO_THAW) && kthread_worker_freezing(worker))
+		return false;
 	if (!seq_reached(started, flush->target))
 		return false;
 	if (load_relaxed(&worker->current_work) != flush->work)
@@ -296,7 +298,8 @@ static int sleep_on_flush(struct kthread_flush *flush, uint64_t poll_until, uint
 			break;
 		}
 	}
-	unlink_waiter(worker, &waiter);
+	if (MENDED(WAITER_GONE))
+		unlink_waiter(worker, &waiter);
 	fetch_sub_relaxed(&worker->flushing, 1);
 	return result;
 }
@@ -325,7 +328,7 @@ static int poll_and_sleep(struct kthread_flush *flush, uint64_t deadline)
 	if (result)
 		return result;
 	result = sleep_on_flush(flush, until, deadline);
-	kthread_wait_end();
+	kthread_wait_end(&wait);
 	store_relaxed(&worker->flush_poll_ns,
 		      kthread_next_window(window, park_clock_ns() - begin, max_ns));
 	return result;
@@ -340,10 +343,14 @@ int kthread_flush_wait(struct kthread_flush *flush, uint64_t timeout_ns)
 	if (!worker)
 		return 0;
 	deadline = park_deadline(timeout_ns);
-	if (!flush->sealed)
-		result = wait_and_seal(flush, deadline);
+	if (!flush->sealed) {
+		/* Works are claimed and not yet listed; someone may know that they are pending. */
+		result = kthread_wait_for_claims(worker, deadline);
+		if (!result)
+			seal(flush);
+	}
 	if (!result && !flush_reached(flush)) {
-		if (kthread_served == worker)
+		if (MENDED(OWN_FLUSH) && kthread_served == worker)
 			return -EDEADLK;
 		if (load_relaxed(&worker->flags) & FORKED)
 			return -ESRCH;
@@ -355,7 +362,7 @@ int kthread_flush_wait(struct kthread_flush *flush, uint64_t timeout_ns)
 	return result;
 }
 
-static int flush_to_the_end(struct kthread_flush *flush, uint64_t timeout_ns)
+int kthread_flush_to_the_end(struct kthread_flush *flush, uint64_t timeout_ns)
 {
 	uint64_t deadline = park_deadline(timeout_ns);
 	int result = kthread_flush_wait(flush, timeout_ns);
@@ -377,12 +384,22 @@ int kthread_flush_work_timeout(struct kthread_work *work, uint64_t timeout_ns)
 	if (!work)
 		return -EINVAL;
 	kthread_flush_begin_work(&flush, work);
-	return flush_to_the_end(&flush, timeout_ns);
+	return kthread_flush_to_the_end(&flush, timeout_ns);
 }
 
 int kthread_flush_work(struct kthread_work *work)
 {
 	return kthread_flush_work_timeout(work, KTHREAD_FOREVER);
+}
+
+int kthread_flush_delayed_work_timeout(struct kthread_delayed_work *dwork, uint64_t timeout_ns)
+{
+	return kthread_flush_work_timeout(dwork ? &dwork->work : NULL, timeout_ns);
+}
+
+int kthread_flush_delayed_work(struct kthread_delayed_work *dwork)
+{
+	return kthread_flush_delayed_work_timeout(dwork, KTHREAD_FOREVER);
 }
 
 int kthread_flush_worker_timeout(struct kthread_worker *worker, uint64_t timeout_ns)
@@ -392,10 +409,92 @@ int kthread_flush_worker_timeout(struct kthread_worker *worker, uint64_t timeout
 	if (!worker)
 		return -EINVAL;
 	kthread_flush_begin_worker(&flush, worker);
-	return flush_to_the_end(&flush, timeout_ns);
+	return kthread_flush_to_the_end(&flush, timeout_ns);
 }
 
 int kthread_flush_worker(struct kthread_worker *worker)
 {
 	return kthread_flush_worker_timeout(worker, KTHREAD_FOREVER);
+}
+
+/* ---- drain ---- */
+
+/* Nothing is pending, nothing executes, nobody is about to push; or it is another worker now. */
+static bool has_drained(const struct kthread_wait *wait)
+{
+	struct kthread_worker *worker = wait->worker;
+	bool drained;
+
+	lock_worker(worker);
+	/* Claims first: who is seen gone has pushed. */
+	drained = worker->life != wait->number ||
+		  (!has_claims(worker) && !load_relaxed(&worker->inbox) &&
+		   !worker->work_list.first && !load_relaxed(&worker->current_work));
+	unlock_worker(worker);
+	return drained;
+}
+
+/* The first that drains shuts the gates, the last one opens them. Returns 0 or why not. */
+static int begin_drain(struct kthread_wait *wait)
+{
+	struct kthread_worker *worker = wait->worker;
+	int result = 0;
+
+	lock_worker(worker);
+	wait->number = worker->life;
+	if (load_relaxed(&worker->flags) & FORKED)
+		result = -ESRCH;
+	else if (!worker->drainers++)
+		for (int i = 0; i < 2; i++)
+			fetch_or_acq_rel(&worker->claims[i], GATE_DRAINING); /* gate */
+	unlock_worker(worker);
+	return result;
+}
+
+static void end_drain(struct kthread_worker *worker)
+{
+	lock_worker(worker);
+	if (!--worker->drainers)
+		for (int i = 0; i < 2; i++)
+			fetch_and_acq_rel(&worker->claims[i], ~(uint32_t)GATE_DRAINING); /* gate */
+	unlock_worker(worker);
+}
+
+static int drain_worker(struct kthread_worker *worker, uint64_t timeout_ns, bool interruptible)
+{
+	struct kthread_wait wait = { .worker = worker, .reached = has_drained };
+	uint64_t deadline;
+	int result;
+
+	if (!worker)
+		return -EINVAL;
+	if (kthread_served == worker)
+		return -EDEADLK;
+	deadline = park_deadline(timeout_ns);
+	result = begin_drain(&wait);
+	if (result)
+		return has_drained(&wait) ? 0 : result;
+	result = kthread_wait_begin(&wait);
+	if (!result) {
+		result = kthread_sleep_until_over(&wait, deadline, interruptible);
+		kthread_wait_end(&wait);
+	}
+	end_drain(worker);
+	fence_acquire(&worker->current_work); /* flush-b1, pairs with worker-b0 */
+	return result;
+}
+
+int kthread_drain_worker_interruptible(struct kthread_worker *worker, uint64_t timeout_ns)
+{
+	return drain_worker(worker, timeout_ns, true);
+}
+
+int kthread_drain_worker_timeout(struct kthread_worker *worker, uint64_t timeout_ns)
+{
+	return drain_worker(worker, timeout_ns, false);
+}
+
+int kthread_drain_worker(struct kthread_worker *worker)
+{
+	return drain_worker(worker, KTHREAD_FOREVER, false);
 }

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * worker_internal.h - what the three files of the worker share.
+ * worker_internal.h - what the files of the worker share.
  *
  *	kthread_worker.c	the way of a work: queue, list, run; the worker's thread
- *	worker_flush.c		waiting: flush, and deadlocks among those who wait
+ *	worker_flush.c		waiting: flush, drain, and deadlocks among those who wait
+ *	worker_cancel.c		cancel, disable, enable
+ *	worker_timer.c		delayed and periodic works
+ *	timers.c		the heap that keeps their timers
  *	worker_life.c		the way of a worker: create, start, freeze, stop, destroy, fork
+ *	worker_loop.c		a worker on somebody else's thread: run_pending
  *
  * The pairs of ordered accesses are listed at the head of kthread_worker.c.
  */
@@ -18,7 +22,10 @@
 
 #include "barrier.h"
 #include "kthread_internal.h"
+#include "mends.h"
 #include "park.h"
+#include "timers.h"
+#include "trace.h"
 
 /* ---- words and states ---- */
 
@@ -26,13 +33,22 @@
 enum work_state {
 	PENDING = 1u << 0,	/* claimed: pushed, or about to be */
 	PARITY = 1u << 1,	/* the lowest bit of started_seq as it was when state was stored */
+	BLOCKED = 1u << 2,	/* being cancelled, or disabled: it can't be claimed; under global_lock */
 	STATE_FLAGS = 7,
+};
+
+/* work->place */
+enum work_place {
+	NOWHERE,	/* idle; or claimed, and pushed or about to be */
+	LISTED,		/* on work_list */
+	TIMED,		/* its timer is armed */
 };
 
 /* worker->sleep */
 enum sleep_state {
 	AWAKE,
-	ASLEEP, /* or about to: a producer has to wake it */
+	ASLEEP,		/* or about to: a producer has to wake it */
+	UNATTENDED,	/* no thread is attached: a producer has to call worker->wake */
 };
 
 /* worker->flags */
@@ -50,8 +66,9 @@ enum worker_flags {
 enum claim_state {
 	GATE_CLOSED = 1u << 0,	/* being destroyed, or destroyed */
 	GATE_FORKED = 1u << 1,	/* left behind in the parent process */
-	GATES = GATE_CLOSED | GATE_FORKED,
-	CLAIM = 1u << 2,	/* from here up: counts the producers between claim and push */
+	GATE_DRAINING = 1u << 2, /* being drained: open for its own callbacks only */
+	GATES = GATE_CLOSED | GATE_FORKED | GATE_DRAINING,
+	CLAIM = 1u << 3,	/* from here up: counts the producers between claim and push */
 };
 
 /* One that waits, on its own stack, linked while it is about to sleep; under lock. */
@@ -61,13 +78,13 @@ struct kthread_flush_waiter {
 	struct kthread_flush_waiter **link;
 };
 
-/* What a thread waits for; on its stack. */
-struct kthread_wait {
-	struct kthread_worker *worker;
-	const struct kthread_flush *flush; /* or, when NULL, */
-	bool (*reached)(const struct kthread_wait *wait);
-	uint32_t number; /* life or attached, when it began */
-};
+/* What a call with a reason returns, as its form without one does. */
+static inline bool with_errno(int result)
+{
+	if (result < 0 && result != -ECANCELED)
+		errno = -result;
+	return result > 0;
+}
 
 static inline struct kthread_worker *worker_of(uintptr_t state)
 {
@@ -101,6 +118,24 @@ extern KTHREAD_HIDDEN _Thread_local struct kthread_worker *kthread_served;
  */
 KTHREAD_HIDDEN bool kthread_take_inbox_locked(struct kthread_worker *worker);
 
+/* Put a work at the tail of work_list, behind the inbox. It is pending, and nowhere else. Under lock. */
+KTHREAD_HIDDEN void kthread_append_locked(struct kthread_worker *worker, struct kthread_work *work);
+
+/*
+ * Claim a work for a worker. Returns 1: it is the caller's to push or to list; 0: it is
+ * pending there already; -EBUSY; -ECANCELED: blocked.
+ */
+KTHREAD_HIDDEN int kthread_claim(struct kthread_worker *worker, struct kthread_work *work);
+
+/* Why a producer is refused by a gate that is not open; 0: it is not. */
+KTHREAD_HIDDEN int kthread_gate_refusal(struct kthread_worker *worker, uint32_t gates);
+
+/*
+ * List or timers have changed otherwise than by a push: whoever serves the worker looks at
+ * them again, at @moment at the latest. Under lock.
+ */
+KTHREAD_HIDDEN void kthread_look_by_locked(struct kthread_worker *worker, uint64_t moment);
+
 /* Something was asked of the worker's thread: whatever it does, it looks again. */
 KTHREAD_HIDDEN void kthread_poke_worker(void *worker);
 
@@ -113,6 +148,22 @@ KTHREAD_HIDDEN void kthread_tell_waiters(struct kthread_worker *worker);
  */
 KTHREAD_HIDDEN uint32_t kthread_next_window(uint32_t window, uint64_t waited_ns, uint32_t max_ns);
 
+/* The calling thread serves the worker, until it is detached. Returns 0 or why not. */
+KTHREAD_HIDDEN int kthread_attach(struct kthread_worker *worker, struct kthread *k);
+KTHREAD_HIDDEN void kthread_detach(struct kthread_worker *worker, struct kthread *k);
+
+/* Does a request keep the attached thread from beginning a callback? */
+KTHREAD_HIDDEN bool kthread_has_to_pause(struct kthread_worker *worker, struct kthread *k);
+
+/* Execute the first work. Returns false when there is none. */
+KTHREAD_HIDDEN bool kthread_run_one(struct kthread_worker *worker);
+
+/* The attached thread has run its last work. */
+KTHREAD_HIDDEN void kthread_leave(struct kthread_worker *worker);
+
+/* Call worker->wake if nobody has since the last kthread_worker_run_pending. After a full fence. */
+KTHREAD_HIDDEN void kthread_wake_loop(struct kthread_worker *worker);
+
 /* Serve a worker with a thread that was made for it, and is attached as it starts. */
 KTHREAD_HIDDEN int kthread_attach_owned(struct kthread *k, void *worker);
 KTHREAD_HIDDEN int kthread_owned_thread(void *worker);
@@ -124,10 +175,19 @@ KTHREAD_HIDDEN int kthread_owned_thread(void *worker);
  * that, its own worker can't get on meanwhile: a circle of such waits would be for
  * ever. One that is over, and whose thread has only not got up yet, makes no circle.
  *
- * Returns 0, and kthread_wait_end is to follow; or -EDEADLK.
+ * Waits may be nested. Returns 0, and kthread_wait_end is to follow; or -EDEADLK.
  */
-KTHREAD_HIDDEN int kthread_wait_begin(const struct kthread_wait *wait);
-KTHREAD_HIDDEN void kthread_wait_end(void);
+KTHREAD_HIDDEN int kthread_wait_begin(struct kthread_wait *wait);
+KTHREAD_HIDDEN void kthread_wait_end(const struct kthread_wait *wait);
+
+/* kthread_flush_wait until it is over or the time is. Returns as that, but for -EINTR. */
+KTHREAD_HIDDEN int kthread_flush_to_the_end(struct kthread_flush *flush, uint64_t timeout_ns);
+
+/*
+ * Wait until what is claimed now is listed or given back; without lock. Returns 0,
+ * -ETIMEDOUT or -EINTR.
+ */
+KTHREAD_HIDDEN int kthread_wait_for_claims(struct kthread_worker *worker, uint64_t deadline);
 
 /*
  * Sleep until the wait, which has begun, is over. What ends it comes before
@@ -136,9 +196,48 @@ KTHREAD_HIDDEN void kthread_wait_end(void);
 KTHREAD_HIDDEN int kthread_sleep_until_over(const struct kthread_wait *wait, uint64_t deadline,
 					    bool interruptible);
 
+/* ---- worker_cancel.c ---- */
+
+/* Take the pending run of a work off, wherever it is, and make it idle. Was there one? */
+KTHREAD_HIDDEN bool kthread_drop_pending(struct kthread_work *work);
+
+/* The same for a work with a place, and without a word to anybody. Under lock. */
+KTHREAD_HIDDEN void kthread_drop_locked(struct kthread_worker *worker, struct kthread_work *work);
+
+/* Whoever waits for what was dropped looks again. Without lock. */
+KTHREAD_HIDDEN void kthread_tell_flushers_of_dropped(struct kthread_worker *worker);
+
+/* ---- worker_timer.c ---- */
+
+/* Have the works whose time has come, some of them if there are many, listed. Under lock. */
+KTHREAD_HIDDEN void kthread_expire_timers_locked(struct kthread_worker *worker);
+
+/* The earliest deadline; UINT64_MAX: none. Under lock. */
+KTHREAD_HIDDEN uint64_t kthread_next_timer_locked(struct kthread_worker *worker);
+
+/* A run of the delayed work begins. Does its timer run again? Then it stays pending. Under lock. */
+KTHREAD_HIDDEN bool kthread_rearm_locked(struct kthread_worker *worker, struct kthread_work *work);
+
+/* Disarm the timer of the work, which is armed. Under lock. */
+KTHREAD_HIDDEN void kthread_disarm_locked(struct kthread_worker *worker, struct kthread_work *work);
+
+/* If its timer runs, have the work listed now. */
+KTHREAD_HIDDEN void kthread_cut_timer_short(struct kthread_work *work);
+
+/* The worker is closed: no timer runs out any more. */
+KTHREAD_HIDDEN void kthread_drop_timers(struct kthread_worker *worker);
+
+/* ---- worker_loop.c ---- */
+
+/* Nobody calls worker->wake any more: close what kthread_worker_fd made. */
+KTHREAD_HIDDEN void kthread_end_loop(struct kthread_worker *worker);
+
 /* ---- worker_life.c ---- */
 
-/* The lock of registry, pool, waits_for and the making of locks. */
+/* A run was dropped because its worker goes: tell the embedder. */
+KTHREAD_HIDDEN void kthread_tell_dropped(struct kthread_worker *worker, struct kthread_work *work);
+
+/* The lock of registry, pool, waits_for, who blocks a work, and the making of locks. */
 KTHREAD_HIDDEN void kthread_lock_global(void);
 KTHREAD_HIDDEN void kthread_unlock_global(void);
 
@@ -152,6 +251,9 @@ KTHREAD_HIDDEN void kthread_unregister_locked(struct kthread_worker *worker);
 /* Both locks: no fork sees a thread attached to a worker which it does not know. */
 KTHREAD_HIDDEN void kthread_lock_for_registry(struct kthread_worker *worker);
 KTHREAD_HIDDEN void kthread_unlock_for_registry(struct kthread_worker *worker);
+
+/* Is the work really pending, at a worker that fork has to know of? Its memory may hold anything. */
+KTHREAD_HIDDEN bool kthread_is_known_pending(const struct kthread_work *work);
 
 /* Why no thread may be attached now; 0: one may. Under lock. */
 KTHREAD_HIDDEN int kthread_attach_refusal_locked(struct kthread_worker *worker);
@@ -170,27 +272,48 @@ static inline void unlock_worker(struct kthread_worker *worker)
 	pthread_mutex_unlock(&worker->lock);
 }
 
+/* The delayed work that a timer is a member of. */
+static inline struct kthread_work *kthread_timed_work(struct kthread_timer *timer)
+{
+	return (struct kthread_work *)((char *)timer -
+				       offsetof(struct kthread_delayed_work, timer));
+}
+
+static inline struct kthread_delayed_work *delayed(struct kthread_work *work)
+{
+	return (struct kthread_delayed_work *)work; /* its first member */
+}
+
 static inline void list_remove(struct kthread_worker *worker, struct kthread_work *work)
 {
 	struct kthread_work_list *list = &worker->work_list;
 
 	*(work->prev ? &work->prev->next : &list->first) = work->next;
 	*(work->next ? &work->next->prev : &list->last) = work->prev;
+	work->place = NOWHERE;
 	worker->listed--;
 }
 
 /*
- * The pending run begins, or is dropped: number it, and make the work idle. By whoever
- * holds it: the claimer until the push, then the holder of the worker's lock.
+ * The pending run begins, or is dropped: number it, and make the work idle; or, when its
+ * timer runs again, have the next run pending. By the holder of the worker's lock.
  *
  * started_seq goes first. A flusher that reads both may see the new number with the old
  * state, and knows by PARITY that the run which it sees pending is the one numbered.
  */
-static inline void end_pending(struct kthread_work *work, uintptr_t idle_state)
+static inline void end_pending(struct kthread_work *work, bool again)
 {
+	if (work->kind == KTHREAD_WORK_DELAYED && !again)
+		delayed(work)->period = 0; /* while it is still ours */
 	store_release(&work->started_seq, load_relaxed(&work->started_seq) + 1); /* F */
 	/* A read-modify-write, so as to be ordered after the claims that found it pending. */
-	exchange_acq_rel(&work->state, (idle_state & ~(uintptr_t)PENDING) ^ PARITY); /* claim */
+	fetch_xor_acq_rel(&work->state, again ? PARITY : PARITY | PENDING); /* claim */
+}
+
+/* A moment so much later on the clock, at most the last one. */
+static inline uint64_t later_by(uint64_t moment, uint64_t ns)
+{
+	return ns < UINT64_MAX - moment ? moment + ns : UINT64_MAX;
 }
 
 static inline bool has_claims(struct kthread_worker *worker)

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* That many destroyed workers are kept from use. */
 #define POOL_KEEPS 16
@@ -125,6 +126,7 @@ static void after_fork_child(void)
 		kthread_mutex_init(&w->lock);
 		store_relaxed(&w->flushing, 0);
 		w->waiters = NULL;
+		w->drainers = 0;
 	}
 	for (struct kthread_worker *w = registry; w; w = next) {
 		next = w->registry_next;
@@ -139,10 +141,56 @@ static void after_fork_child(void)
 		w->waiters = NULL;
 		w->waits_for = NULL;
 		w->freezers = 0;
+		w->drainers = 0;
 		/* It may lie on the stack of a thread that is not here. */
 		if (!w->allocated)
 			kthread_unregister_locked(w);
 	}
+}
+
+/*
+ * The state of memory that may never have been written. Checkers of memory are told that
+ * this is meant.
+ */
+static uintptr_t peek_state(const struct kthread_work *work)
+{
+	uintptr_t state = load_relaxed(&((struct kthread_work *)work)->state);
+
+	note_as_defined(&state, sizeof(state));
+	return state;
+}
+
+static bool is_on_a_list_locked(struct kthread_worker *worker, const struct kthread_work *work)
+{
+	if (kthread_take_inbox_locked(worker))
+		kthread_poke_worker(worker);
+	for (const struct kthread_work *w = worker->work_list.first; w; w = w->next)
+		if (w == work)
+			return true;
+	for (uint32_t n = worker->timers.count; n; n--)
+		if (kthread_timed_work(timers_nth(&worker->timers, n)) == work)
+			return true;
+	return false;
+}
+
+bool kthread_is_known_pending(const struct kthread_work *work)
+{
+	uintptr_t state = peek_state(work);
+	bool found = false;
+
+	if (!(state & PENDING))
+		return false;
+	/* The address means something only if it is that of a worker which is known. */
+	kthread_lock_global();
+	for (struct kthread_worker *w = registry; w && !found; w = w->registry_next) {
+		if (w != worker_of(state))
+			continue;
+		lock_worker(w);
+		found = is_on_a_list_locked(w, work);
+		unlock_worker(w);
+	}
+	kthread_unlock_global();
+	return found;
 }
 
 /* ---- coming: create, start ---- */
@@ -182,6 +230,9 @@ static struct kthread_worker *worker_from_pool(void)
 	lock_worker(worker);
 	worker->queued = 0;
 	worker->executed = 0;
+	worker->cancelled = 0;
+	worker->bound_cpu = -1;
+	store_relaxed(&worker->trace, NULL);
 	store_relaxed(&worker->sleeps, 0);
 	store_relaxed(&worker->poll_hits, 0);
 	store_relaxed(&worker->poll_max_ns, KTHREAD_POLL_MAX_DEFAULT_NS);
@@ -266,13 +317,17 @@ static void join_left_thread(struct kthread_worker *worker)
 int kthread_start_worker(struct kthread_worker *worker, const struct kthread_attr *attr)
 {
 	struct kthread_attr named = KTHREAD_ATTR_INIT;
-	char *name = NULL;
+	char *name = NULL, cpu[12];
 	int result;
 
 	if (!worker)
 		return -EINVAL;
 	if (attr)
 		named = *attr;
+	if (worker->bound_cpu >= 0 && !named.cpus) {
+		snprintf(cpu, sizeof(cpu), "%d", (int)worker->bound_cpu);
+		named.cpus = cpu;
+	}
 	lock_worker(worker);
 	result = kthread_attach_refusal_locked(worker);
 	/* A copy: a destruction at the same time frees the original. */
@@ -303,7 +358,8 @@ static struct kthread_worker *started(struct kthread_worker *worker,
 	result = kthread_start_worker(worker, attr);
 	if (!result)
 		return worker;
-	kthread_destroy_worker(worker);
+	if (MENDED(START_TAKEN_BACK))
+		kthread_destroy_worker(worker);
 	errno = -result;
 	return NULL;
 }
@@ -317,6 +373,61 @@ struct kthread_worker *kthread_run_worker(unsigned int flags, const char *namefm
 	worker = create_worker(flags, namefmt, args);
 	va_end(args);
 	return started(worker, NULL);
+}
+
+/*
+ * The name of a worker that is bound to a CPU. Of printf's formats it knows those that can
+ * mean the CPU's number, so that nothing else is read for one. NULL with errno.
+ */
+static char *name_with_cpu(const char *namefmt, int cpu)
+{
+	char number[12], *name, *end;
+	size_t length = 1;
+
+	snprintf(number, sizeof(number), "%d", cpu);
+	for (const char *c = namefmt; *c; c++) {
+		length += strlen(number);
+		if (*c == '%' && (!*++c || !strchr("%udi", *c))) {
+			errno = EINVAL;
+			return NULL;
+		}
+	}
+	name = end = malloc(length);
+	for (const char *c = namefmt; name && *c; c++) {
+		if (*c != '%' || *++c == '%')
+			*end++ = *c;
+		else
+			end = stpcpy(end, number);
+	}
+	if (name)
+		*end = '\0';
+	return name;
+}
+
+struct kthread_worker *kthread_create_worker_on_cpu(int cpu, unsigned int flags,
+						    const char *namefmt)
+{
+	struct kthread_worker *worker;
+	char *name;
+
+	if (!namefmt || (flags & ~KTW_FREEZABLE) || cpu < 0 ||
+	    cpu >= sysconf(_SC_NPROCESSORS_CONF)) {
+		errno = EINVAL;
+		return NULL;
+	}
+	name = name_with_cpu(namefmt, cpu);
+	if (!name)
+		return NULL;
+	worker = allocate_worker(name);
+	if (worker)
+		worker->bound_cpu = cpu;
+	return worker;
+}
+
+struct kthread_worker *kthread_run_worker_on_cpu(int cpu, unsigned int flags,
+						 const char *namefmt)
+{
+	return started(kthread_create_worker_on_cpu(cpu, flags, namefmt), NULL);
 }
 
 struct kthread_worker *kthread_run_worker_attr(const struct kthread_attr *attr)
@@ -393,7 +504,7 @@ static int stop_worker(struct kthread_worker *worker, uint64_t timeout_ns, bool 
 		return result;
 	ask_to_stop(worker, wait.number);
 	result = kthread_sleep_until_over(&wait, deadline, interruptible);
-	kthread_wait_end();
+	kthread_wait_end(&wait);
 	if (!result)
 		join_left_thread(worker);
 	return result;
@@ -478,7 +589,7 @@ static int freeze_worker(struct kthread_worker *worker, uint64_t timeout_ns, boo
 			thaw_locked(worker);
 		unlock_worker(worker);
 	}
-	kthread_wait_end();
+	kthread_wait_end(&wait);
 	return result;
 }
 
@@ -506,6 +617,12 @@ void kthread_thaw_worker(struct kthread_worker *worker)
 	unlock_worker(worker);
 }
 
+void kthread_tell_dropped(struct kthread_worker *worker, struct kthread_work *work)
+{
+	if (worker->ops && worker->ops->dropped)
+		worker->ops->dropped(worker, work);
+}
+
 /* What is listed becomes idle without having run. */
 static void drop_all(struct kthread_worker *worker)
 {
@@ -515,19 +632,14 @@ static void drop_all(struct kthread_worker *worker)
 		lock_worker(worker);
 		kthread_take_inbox_locked(worker);
 		work = worker->work_list.first;
-		if (work) {
-			list_remove(worker, work);
-			end_pending(work, load_relaxed(&work->state));
-		}
+		if (work)
+			kthread_drop_locked(worker, work);
 		unlock_worker(worker);
 		if (!work)
 			break;
-		if (worker->ops && worker->ops->dropped)
-			worker->ops->dropped(worker, work);
+		kthread_tell_dropped(worker, work);
 	}
-	fence_full(); /* worker-b1, pairs with flush-b0 */
-	if (load_relaxed(&worker->flushing))
-		kthread_tell_waiters(worker);
+	kthread_tell_flushers_of_dropped(worker);
 }
 
 static void put_into_pool(struct kthread_worker *worker)
@@ -574,6 +686,9 @@ static void bury(struct kthread_worker *worker, uint32_t life)
 		return; /* another destruction was faster, and it may live anew already */
 	join_left_thread(worker);
 	store_relaxed(&worker->current_work, NULL); /* in a forked child it may be left */
+	kthread_end_loop(worker);
+	if (MENDED(DESTROY_DISARMS))
+		kthread_drop_timers(worker);
 	drop_all(worker);
 	kthread_lock_global();
 	kthread_unregister_locked(worker);
@@ -619,6 +734,8 @@ void kthread_close_worker(struct kthread_worker *worker)
 	lock_worker(worker);
 	close_locked(worker);
 	unlock_worker(worker);
+	if (MENDED(DESTROY_DISARMS))
+		kthread_drop_timers(worker);
 }
 
 static int destroy_worker(struct kthread_worker *worker, uint64_t timeout_ns, bool interruptible)
@@ -645,9 +762,11 @@ static int destroy_worker(struct kthread_worker *worker, uint64_t timeout_ns, bo
 	if (!dead)
 		close_locked(worker);
 	unlock_worker(worker);
+	if (!dead && MENDED(DESTROY_DISARMS))
+		kthread_drop_timers(worker);
 	if (!dead)
 		result = kthread_sleep_until_over(&wait, deadline, interruptible);
-	kthread_wait_end();
+	kthread_wait_end(&wait);
 	if (!result && !dead)
 		bury(worker, life);
 	return result;

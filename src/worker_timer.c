@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * worker_timer.c - delayed and periodic works. See worker_internal.h.
+ *
+ * A delayed work is claimed as any other, but under the worker's lock, and put among the
+ * timers instead of pushed. The worker's thread lists those whose time has come before it
+ * takes the next work off the list, and sleeps no longer than until the next one.
+ *
+ * A periodic work is armed anew as its run begins: from then on the worker does not touch
+ * a work, since its callback may free it. Its pending state passes from one run to the
+ * next without a moment between, in which somebody else could claim it.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include "worker_internal.h"
+
+/* So many timers are listed at a time: others want the lock as well. */
+#define EXPIRE_BATCH 64
+
+/* ---- under lock ---- */
+
+uint64_t kthread_next_timer_locked(struct kthread_worker *worker)
+{
+	const struct kthread_timer *timer = timers_earliest(&worker->timers);
+
+	/* When it is closed they are dropped, not run. */
+	return timer && !(load_relaxed(&worker->flags) & CLOSING) ? timer->deadline : UINT64_MAX;
+}
+
+void kthread_expire_timers_locked(struct kthread_worker *worker)
+{
+	uint64_t next = kthread_next_timer_locked(worker), now;
+
+	if (next == UINT64_MAX)
+		return;
+	now = park_clock_ns();
+	for (int i = 0; i < EXPIRE_BATCH && next <= now; i++) {
+		struct kthread_work *work = kthread_timed_work(timers_earliest(&worker->timers));
+
+		kthread_disarm_locked(worker, work);
+		kthread_append_locked(worker, work);
+		next = kthread_next_timer_locked(worker);
+	}
+}
+
+static void arm_locked(struct kthread_worker *worker, struct kthread_work *work, uint64_t deadline)
+{
+	work->place = TIMED;
+	delayed(work)->timer.deadline = deadline;
+	timers_arm(&worker->timers, &delayed(work)->timer);
+}
+
+void kthread_disarm_locked(struct kthread_worker *worker, struct kthread_work *work)
+{
+	timers_disarm(&worker->timers, &delayed(work)->timer);
+	work->place = NOWHERE;
+}
+
+bool kthread_rearm_locked(struct kthread_worker *worker, struct kthread_work *work)
+{
+	struct kthread_delayed_work *dwork = delayed(work);
+	uint64_t deadline = dwork->timer.deadline, skipped, now;
+
+	if (!dwork->period || (load_relaxed(&worker->flags) & CLOSING))
+		return false;
+	now = park_clock_ns();
+	skipped = now > deadline ? (now - deadline) / dwork->period : 0;
+	dwork->missed += skipped;
+	arm_locked(worker, work, later_by(deadline, (skipped + 1) * dwork->period));
+	return true;
+}
+
+/* Put it where the delay says, and have the worker know. It is pending, and nowhere. */
+static void place_locked(struct kthread_worker *worker, struct kthread_work *work,
+			 uint64_t delay_ns)
+{
+	uint64_t deadline = park_deadline(delay_ns);
+
+	delayed(work)->timer.deadline = deadline; /* a periodic one counts from here */
+	if (delay_ns) {
+		arm_locked(worker, work, deadline);
+		kthread_look_by_locked(worker, deadline);
+	} else {
+		kthread_append_locked(worker, work);
+		kthread_look_by_locked(worker, 0);
+	}
+}
+
+/* Why nothing can be queued now; 0: it can. Under lock. */
+static int refusal_locked(struct kthread_worker *worker)
+{
+	uint32_t gates = load_relaxed(&worker->claims[0]) & GATES;
+
+	return gates ? kthread_gate_refusal(worker, gates) : 0;
+}
+
+/* ---- queue ---- */
+
+static bool are_usable(struct kthread_worker *worker, struct kthread_delayed_work *dwork)
+{
+	return worker && dwork && dwork->work.func && dwork->work.kind == KTHREAD_WORK_DELAYED;
+}
+
+static int queue(struct kthread_worker *worker, struct kthread_delayed_work *dwork,
+		 uint64_t delay_ns, uint64_t period_ns)
+{
+	int result;
+
+	lock_worker(worker);
+	result = refusal_locked(worker);
+	if (!result)
+		result = kthread_claim(worker, &dwork->work);
+	if (result > 0) {
+		dwork->period = period_ns;
+		dwork->missed = 0;
+		place_locked(worker, &dwork->work, delay_ns);
+	}
+	unlock_worker(worker);
+	return result;
+}
+
+int kthread_queue_delayed_work_status(struct kthread_worker *worker,
+				      struct kthread_delayed_work *dwork, uint64_t delay_ns)
+{
+	if (!are_usable(worker, dwork))
+		return -EINVAL;
+	if (!delay_ns)
+		return kthread_queue_work_status(worker, &dwork->work);
+	return queue(worker, dwork, delay_ns, 0);
+}
+
+bool kthread_queue_delayed_work(struct kthread_worker *worker,
+				struct kthread_delayed_work *dwork, uint64_t delay_ns)
+{
+	return with_errno(kthread_queue_delayed_work_status(worker, dwork, delay_ns));
+}
+
+int kthread_queue_periodic_work_status(struct kthread_worker *worker,
+				       struct kthread_delayed_work *dwork, uint64_t delay_ns,
+				       uint64_t period_ns)
+{
+	if (!are_usable(worker, dwork) || !period_ns)
+		return -EINVAL;
+	return queue(worker, dwork, delay_ns, period_ns);
+}
+
+bool kthread_queue_periodic_work(struct kthread_worker *worker,
+				 struct kthread_delayed_work *dwork, uint64_t delay_ns,
+				 uint64_t period_ns)
+{
+	return with_errno(kthread_queue_periodic_work_status(worker, dwork, delay_ns, period_ns));
+}
+
+/* ---- modify ---- */
+
+/* It is blocked: by a cancel under way, or only disabled? */
+static int blocked_status(struct kthread_work *work)
+{
+	bool cancelling;
+
+	kthread_lock_global();
+	cancelling = work->cancelling;
+	kthread_unlock_global();
+	return cancelling ? 1 : -ECANCELED;
+}
+
+/*
+ * Returns as kthread_mod_delayed_work_status, or -EAGAIN: it is claimed and has no place
+ * yet; -ECANCELED: blocked.
+ */
+static int modify_locked(struct kthread_worker *worker, struct kthread_work *work,
+			 uint64_t delay_ns)
+{
+	uintptr_t state;
+	int result;
+
+	if (work->place == NOWHERE && kthread_take_inbox_locked(worker))
+		kthread_poke_worker(worker);
+	result = kthread_claim(worker, work);
+	if (!MENDED(MOD_HEEDS_CANCEL) && result == -ECANCELED)
+		result = !(fetch_or_relaxed(&work->state, PENDING) & PENDING);
+	if (!result) {
+		/* Pending here: no run begins, and nothing is dropped, while the lock is held. */
+		state = load_relaxed(&work->state);
+		if (!(state & PENDING) || work->place == NOWHERE)
+			return -EAGAIN;
+		if (work->place == TIMED)
+			kthread_disarm_locked(worker, work);
+		else
+			list_remove(worker, work);
+	} else if (result < 0) {
+		return result;
+	}
+	place_locked(worker, work, delay_ns);
+	return !result;
+}
+
+int kthread_mod_delayed_work_status(struct kthread_worker *worker,
+				    struct kthread_delayed_work *dwork, uint64_t delay_ns)
+{
+	int result;
+
+	if (!are_usable(worker, dwork))
+		return -EINVAL;
+	for (;;) {
+		bool unsettled = false;
+
+		lock_worker(worker);
+		result = refusal_locked(worker);
+		if (!result) {
+			result = modify_locked(worker, &dwork->work, delay_ns);
+			unsettled = result == -EAGAIN;
+		}
+		unlock_worker(worker);
+		if (!unsettled)
+			break;
+		kthread_wait_for_claims(worker, UINT64_MAX);
+	}
+	if (result == -ECANCELED)
+		result = blocked_status(&dwork->work);
+	return MENDED(MOD_RETURNS_PENDING) || result < 0 ? result : !result;
+}
+
+bool kthread_mod_delayed_work(struct kthread_worker *worker, struct kthread_delayed_work *dwork,
+			      uint64_t delay_ns)
+{
+	return with_errno(kthread_mod_delayed_work_status(worker, dwork, delay_ns));
+}
+
+/* ---- cutting short and dropping ---- */
+
+void kthread_cut_timer_short(struct kthread_work *work)
+{
+	uintptr_t state = load_acquire(&work->state); /* claim */
+	struct kthread_worker *worker = worker_of(state);
+
+	if (!(state & PENDING))
+		return;
+	lock_worker(worker);
+	if (worker_of(load_relaxed(&work->state)) == worker && work->place == TIMED &&
+	    !(load_relaxed(&worker->flags) & (CLOSING | FORKED))) {
+		kthread_disarm_locked(worker, work);
+		kthread_append_locked(worker, work);
+		kthread_look_by_locked(worker, 0);
+	}
+	unlock_worker(worker);
+}
+
+void kthread_drop_timers(struct kthread_worker *worker)
+{
+	for (;;) {
+		struct kthread_timer *timer;
+
+		lock_worker(worker);
+		timer = timers_earliest(&worker->timers);
+		if (timer)
+			kthread_drop_locked(worker, kthread_timed_work(timer));
+		unlock_worker(worker);
+		if (!timer)
+			break;
+		kthread_tell_dropped(worker, kthread_timed_work(timer));
+	}
+	kthread_tell_flushers_of_dropped(worker);
+}
+
+/* ---- what they say of themselves ---- */
+
+uint64_t kthread_delayed_work_remaining(struct kthread_delayed_work *dwork)
+{
+	uint64_t deadline = UINT64_MAX, now;
+	struct kthread_worker *worker;
+	uintptr_t state;
+
+	if (!dwork)
+		return KTHREAD_FOREVER;
+	state = load_acquire(&dwork->work.state); /* claim */
+	worker = worker_of(state);
+	if (!(state & PENDING))
+		return KTHREAD_FOREVER;
+	lock_worker(worker);
+	if (worker_of(load_relaxed(&dwork->work.state)) == worker && dwork->work.place == TIMED)
+		deadline = dwork->timer.deadline;
+	unlock_worker(worker);
+	if (deadline == UINT64_MAX)
+		return KTHREAD_FOREVER;
+	now = park_clock_ns();
+	return deadline > now ? deadline - now : 0;
+}
+
+uint64_t kthread_delayed_work_missed(struct kthread_delayed_work *dwork)
+{
+	struct kthread_worker *worker = dwork ? worker_of(load_acquire(&dwork->work.state)) : NULL; /* claim */
+	uint64_t missed;
+
+	if (!worker)
+		return 0;
+	lock_worker(worker);
+	missed = dwork->missed;
+	unlock_worker(worker);
+	return missed;
+}
+
+uint64_t kthread_worker_next_timer(struct kthread_worker *worker)
+{
+	uint64_t deadline;
+
+	if (!worker)
+		return KTHREAD_FOREVER;
+	lock_worker(worker);
+	deadline = kthread_next_timer_locked(worker);
+	unlock_worker(worker);
+	return deadline;
+}
