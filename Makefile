@@ -7,7 +7,7 @@ JOBS ?= 2
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 SOURCES := $(wildcard src/*.[ch]) $(wildcard pykworker/_binding/*) build_ffi.py setup.py pyproject.toml
 STAMP := $(VENV)/.installed
-C_VARIANTS ?= plain portable asan tsan clang
+C_VARIANTS ?=
 TEST_EXTRA ?= test
 BENCH ?=
 TESTS ?=
@@ -36,7 +36,7 @@ test: test-c test-python ## all tests: of the C core, with sanitizers, and of th
 
 .PHONY: test-c
 test-c: ## the tests of the C core; needs no Python
-	$(MAKE) -C tests/c -j$(JOBS) check VARIANTS='$(C_VARIANTS)'
+	$(MAKE) -C tests/c -j$(JOBS) check $(if $(C_VARIANTS),VARIANTS='$(C_VARIANTS)')
 	$(MAKE) -C tests/c headers oneline
 
 .PHONY: test-python

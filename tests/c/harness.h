@@ -529,10 +529,15 @@ static UNUSED struct kthread_worker *new_worker(const char *name)
 
 /* For the stress tests */
 
-/* How often: STRESS_ROUNDS, else @rounds, less under a sanitizer. */
+/*
+ * How often: STRESS_ROUNDS; else @rounds, less under a sanitizer, and only a part of them
+ * where the runner asks for one of STRESS_SHARE parts.
+ */
 static UNUSED unsigned int stress_rounds(unsigned int rounds)
 {
-	return env_number("STRESS_ROUNDS", UNDER_TSAN || UNDER_ASAN ? rounds / 10 + 1 : rounds);
+	unsigned int share = env_number("STRESS_SHARE", UNDER_TSAN || UNDER_ASAN ? 10 : 1);
+
+	return env_number("STRESS_ROUNDS", share > 1 ? rounds / share + 1 : rounds);
 }
 
 /* STRESS_SEED, else a new one; printed, so that a failure can be repeated. */
