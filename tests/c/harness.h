@@ -165,6 +165,14 @@ static unsigned int env_number(const char *name, unsigned int otherwise)
 	return text && *text ? (unsigned int)strtoul(text, NULL, 0) : otherwise;
 }
 
+/* What the runner names as emulating this system; NULL: nothing does. */
+static UNUSED const char *test_emulator(void)
+{
+	const char *name = getenv("TEST_EMULATED");
+
+	return name && *name ? name : NULL;
+}
+
 /* A case that is long by design asks for more, at its begin. */
 static UNUSED void test_needs_seconds(unsigned int seconds)
 {

@@ -5,6 +5,7 @@
 #
 #   TEST_TIMEOUT     seconds for a test_* program (60)
 #   STRESS_TIMEOUT   seconds for a stress_* program (240)
+#   TEST_RUNNER      the command that runs a program, when it does not run by itself
 #
 # One line a program; the output of those that fail; a last line that counts. A
 # program that exits with 77 was skipped, and its reason is printed; so is the
@@ -26,9 +27,9 @@ run() {
 	*) limit=${TEST_TIMEOUT:-60} ;;
 	esac
 	if command -v timeout >/dev/null 2>&1; then
-		timeout -k 5 "$limit" "$@" >"$log" 2>&1
+		timeout -k 5 "$limit" $TEST_RUNNER "$@" >"$log" 2>&1
 	else
-		"$@" >"$log" 2>&1
+		$TEST_RUNNER "$@" >"$log" 2>&1
 	fi
 }
 
