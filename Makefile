@@ -39,6 +39,10 @@ test-c: ## the tests of the C core; needs no Python
 	$(MAKE) -C tests/c -j$(JOBS) check $(if $(C_VARIANTS),VARIANTS='$(C_VARIANTS)')
 	$(MAKE) -C tests/c headers oneline
 
+.PHONY: fuzz
+fuzz: ## the fuzz targets of the C core, each for a while (FUZZ_SECONDS=30)
+	$(MAKE) -C tests/c -j$(JOBS) fuzz $(if $(FUZZ_SECONDS),FUZZ_SECONDS='$(FUZZ_SECONDS)')
+
 .PHONY: test-python
 test-python: $(STAMP)-$(TEST_EXTRA) ## the tests of the package, native and pure (TESTS="-k flush")
 	$(VENV)/bin/python -m pytest $(TESTS)

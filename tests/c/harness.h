@@ -20,6 +20,9 @@
  *
  * Tests wait on events: gates, joined threads, and WAIT_UNTIL for what can only be
  * looked at. No duration is ever asserted.
+ *
+ * A fuzz_*.c is such a program and, compiled with -DFUZZING, a target of libFuzzer: there
+ * main and the watchdog are libFuzzer's, and no TEST() is run.
  */
 #ifndef HARNESS_H
 #define HARNESS_H
@@ -81,9 +84,9 @@ struct test_case {
 	struct test_case *next;
 };
 
-static struct test_case *test_first, **test_last = &test_first;
-static _Atomic(const char *) test_current;
-static atomic_uint test_serial;
+static struct test_case *test_first UNUSED, **test_last = &test_first;
+static _Atomic(const char *) test_current = "(none)";
+static atomic_uint test_serial UNUSED;
 static atomic_uint test_limit;
 static atomic_bool test_skipped;
 
@@ -113,7 +116,11 @@ static atomic_bool test_skipped;
 static UNUSED void check_failed(void)
 {
 	fflush(NULL);
+#ifdef FUZZING
+	abort(); /* so that the input is kept */
+#else
 	_exit(1);
+#endif
 }
 
 #define CHECK(cond)								\
@@ -180,6 +187,8 @@ static UNUSED void test_needs_seconds(unsigned int seconds)
 		atomic_store(&test_limit, seconds);
 }
 
+#ifndef FUZZING
+
 static void *watchdog(void *unused)
 {
 	unsigned int serial = 0, tenths = 0;
@@ -222,7 +231,6 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	atomic_store(&test_limit, 20);
-	atomic_store(&test_current, "(none)");
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	if (pthread_create(&dog, NULL, watchdog, NULL) || pthread_detach(dog)) {
@@ -245,6 +253,8 @@ int main(int argc, char **argv)
 	}
 	return ran == skipped ? 77 : 0;
 }
+
+#endif /* FUZZING */
 
 /* Gates: shut until opened, then open for all */
 
