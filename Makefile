@@ -37,7 +37,7 @@ test: test-c test-python ## all tests: of the C core, with sanitizers, and of th
 .PHONY: test-c
 test-c: ## the tests of the C core; needs no Python
 	$(MAKE) -C tests/c -j$(JOBS) check $(if $(C_VARIANTS),VARIANTS='$(C_VARIANTS)')
-	$(MAKE) -C tests/c headers oneline
+	$(MAKE) -C tests/c headers oneline probes
 
 .PHONY: fuzz
 fuzz: ## the fuzz targets of the C core, each for a while (FUZZ_SECONDS=30)
