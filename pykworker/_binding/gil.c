@@ -95,7 +95,7 @@ static void poll_for_handover(struct pykw_worker *pw)
 			__builtin_ia32_pause();
 #endif
 		}
-	} while (clock_ns() < until);
+	} while (gil_clock_ns() < until);
 }
 
 void gil_take(struct pykw_worker *pw)

@@ -77,7 +77,7 @@ static void queue_next_tick(struct pykw_worker *pw, struct pykw_work *w)
 	skipped = now > deadline ? (now - deadline) / timer->period_ns : 0;
 	deadline += (skipped + 1) * timer->period_ns;
 	if (kthread_queue_delayed_work_at(pw->worker, &timer->dwork, deadline) > 0) {
-		Py_INCREF(w);
+		Py_INCREF((PyObject *)w);
 		timer->missed += skipped;
 	}
 }
