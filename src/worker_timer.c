@@ -155,15 +155,18 @@ bool kthread_queue_periodic_work(struct kthread_worker *worker,
 
 /* ---- modify ---- */
 
-/* It is blocked: by a cancel under way, or only disabled? */
+/*
+ * It was blocked: by a cancel under way, or only disabled? The cancel may have ended by now,
+ * so what is looked for is the disabling.
+ */
 static int blocked_status(struct kthread_work *work)
 {
-	bool cancelling;
+	bool disabled;
 
 	kthread_lock_global();
-	cancelling = work->cancelling;
+	disabled = work->disabled && !work->cancelling;
 	kthread_unlock_global();
-	return cancelling ? 1 : -ECANCELED;
+	return disabled ? -ECANCELED : 1;
 }
 
 /*
@@ -226,7 +229,12 @@ int kthread_mod_delayed_work_status(struct kthread_worker *worker,
 bool kthread_mod_delayed_work(struct kthread_worker *worker, struct kthread_delayed_work *dwork,
 			      uint64_t delay_ns)
 {
-	return with_errno(kthread_mod_delayed_work_status(worker, dwork, delay_ns));
+	int result = kthread_mod_delayed_work_status(worker, dwork, delay_ns);
+
+	/* Of a disabled work too: false with errno kept is to say that it is queued. */
+	if (result < 0)
+		errno = -result;
+	return result > 0;
 }
 
 /* ---- cutting short and dropping ---- */
