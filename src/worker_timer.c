@@ -179,15 +179,18 @@ static int modify_locked(struct kthread_worker *worker, struct kthread_work *wor
 	uintptr_t state;
 	int result;
 
-	if (work->place == NOWHERE && kthread_take_inbox_locked(worker))
-		kthread_poke_worker(worker);
+	/* First: until it is known to be pending here, its place is under another's lock. */
 	result = kthread_claim(worker, work);
 	if (!MENDED(MOD_HEEDS_CANCEL) && result == -ECANCELED)
 		result = !(fetch_or_relaxed(&work->state, PENDING) & PENDING);
 	if (!result) {
 		/* Pending here: no run begins, and nothing is dropped, while the lock is held. */
 		state = load_relaxed(&work->state);
-		if (!(state & PENDING) || work->place == NOWHERE)
+		if (!(state & PENDING) || worker_of(state) != worker)
+			return -EAGAIN; /* it was given back */
+		if (work->place == NOWHERE && kthread_take_inbox_locked(worker))
+			kthread_poke_worker(worker);
+		if (work->place == NOWHERE)
 			return -EAGAIN;
 		if (work->place == TIMED)
 			kthread_disarm_locked(worker, work);

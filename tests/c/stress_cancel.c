@@ -546,3 +546,42 @@ TEST(disabled_work_mod_says_why_nothing_is_queued)
 	CHECK(kthread_cancel_delayed_work(&o.dwork));
 	CHECK_EQ(kthread_destroy_worker(worker), 0);
 }
+
+/* On two workers at once: it moves while it is idle, and is refused while it is not. */
+static int mod_where_it_may_be(void *arg)
+{
+	struct rival *r = arg;
+
+	for (unsigned int i = 0; i < r->rounds; i++) {
+		bool was_pending = mod_owed(r->worker, r->o, some_delay(&r->random));
+
+		CHECK(was_pending || !errno || errno == EBUSY);
+		if (stress_random(&r->random) % 8 == 0)
+			cancel_owed(r->o);
+		spin(stress_random(&r->random) >> 20);
+	}
+	return 0;
+}
+
+TEST(mod_on_two_workers)
+{
+	struct kthread_worker *workers[2] = { new_worker("left"), new_worker("right") };
+	uint64_t random = stress_seed();
+	struct rival rivals[2];
+	struct owed o;
+
+	test_needs_seconds(200);
+	owed_init(&o);
+	for (int i = 0; i < 2; i++) {
+		rivals[i].worker = workers[i];
+		rivals[i].o = &o;
+		rivals[i].random = random + 7919u * (unsigned int)i;
+		rivals[i].rounds = stress_rounds(60000);
+		side_start(&rivals[i].side, mod_where_it_may_be, &rivals[i]);
+	}
+	rivals_end(rivals, 2);
+	cancel_owed(&o);
+	CHECK_EQ(atomic_load(&o.owed), 0);
+	for (int i = 0; i < 2; i++)
+		CHECK_EQ(kthread_destroy_worker(workers[i]), 0);
+}
