@@ -224,6 +224,9 @@ int kthread_mod_delayed_work_status(struct kthread_worker *worker,
 			break;
 		kthread_wait_for_claims(worker, UINT64_MAX);
 	}
+	/* What has left the list is waited for no more by who flushes the worker. */
+	if (result > 0)
+		kthread_tell_flushers_of_dropped(worker);
 	if (result == -ECANCELED)
 		result = blocked_status(&dwork->work);
 	return MENDED(MOD_RETURNS_PENDING) || result < 0 ? result : !result;

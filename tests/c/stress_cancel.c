@@ -585,3 +585,27 @@ TEST(mod_on_two_workers)
 	for (int i = 0; i < 2; i++)
 		CHECK_EQ(kthread_destroy_worker(workers[i]), 0);
 }
+
+/* A flush of the worker waits for what is listed: what is put off is so no more. */
+TEST(worker_flushed_mod_puts_off_the_last)
+{
+	struct kthread_worker *worker = kthread_create_worker(0, "put off");
+	struct side flusher, second;
+	struct owed o;
+
+	CHECK(worker);
+	owed_init(&o);
+	for (int i = 0; i < 2; i++) {
+		CHECK_EQ(queue_owed(worker, &o, 0), 1);
+		side_start(&flusher, side_flush_worker, worker);
+		side_start(&second, side_flush_worker, worker);
+		side_settle(&flusher);
+		side_settle(&second);
+		CHECK(!atomic_load(&flusher.returned) && !atomic_load(&second.returned));
+		CHECK(mod_owed(worker, &o, i ? HOUR : KTHREAD_FOREVER));
+		CHECK_EQ(side_join(&flusher), 0);
+		CHECK_EQ(side_join(&second), 0);
+		CHECK(cancel_owed(&o));
+	}
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
