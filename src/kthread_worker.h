@@ -552,7 +552,7 @@ int kthread_queue_periodic_work_status(struct kthread_worker *worker,
  * in which another thread queues the same work. Of two at once the later one's delay holds.
  *
  * Returns false: it was not pending; it is now, unless errno says why not, as
- *	kthread_queue_work does
+ *	kthread_queue_work does, or ECANCELED: it is disabled
  * true: it was pending, on the list or with a timer; now its timer runs for @delay_ns or,
  *	when that is 0, it is at the tail
  * true: it is being cancelled, and nothing is queued

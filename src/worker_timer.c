@@ -164,15 +164,18 @@ bool kthread_queue_periodic_work(struct kthread_worker *worker,
 
 /* ---- modify ---- */
 
-/* It is blocked: by a cancel under way, or only disabled? */
+/*
+ * It was blocked: by a cancel under way, or only disabled? The cancel may have ended by now,
+ * so what is looked for is the disabling.
+ */
 static int blocked_status(struct kthread_work *work)
 {
-	bool cancelling;
+	bool disabled;
 
 	kthread_lock_global();
-	cancelling = work->cancelling;
+	disabled = work->disabled && !work->cancelling;
 	kthread_unlock_global();
-	return cancelling ? 1 : -ECANCELED;
+	return disabled ? -ECANCELED : 1;
 }
 
 /*
@@ -185,15 +188,18 @@ static int modify_locked(struct kthread_worker *worker, struct kthread_work *wor
 	uintptr_t state;
 	int result;
 
-	if (work->place == NOWHERE && kthread_take_inbox_locked(worker))
-		kthread_poke_worker(worker);
+	/* First: until it is known to be pending here, its place is under another's lock. */
 	result = kthread_claim(worker, work);
 	if (!MENDED(MOD_HEEDS_CANCEL) && result == -ECANCELED)
 		result = !(fetch_or_relaxed(&work->state, PENDING) & PENDING);
 	if (!result) {
 		/* Pending here: no run begins, and nothing is dropped, while the lock is held. */
 		state = load_relaxed(&work->state);
-		if (!(state & PENDING) || work->place == NOWHERE)
+		if (!(state & PENDING) || worker_of(state) != worker)
+			return -EAGAIN; /* it was given back */
+		if (work->place == NOWHERE && kthread_take_inbox_locked(worker))
+			kthread_poke_worker(worker);
+		if (work->place == NOWHERE)
 			return -EAGAIN;
 		if (work->place == TIMED)
 			kthread_disarm_locked(worker, work);
@@ -227,6 +233,9 @@ int kthread_mod_delayed_work_status(struct kthread_worker *worker,
 			break;
 		kthread_wait_for_claims(worker, UINT64_MAX);
 	}
+	/* What has left the list is waited for no more by who flushes the worker. */
+	if (result > 0)
+		kthread_tell_flushers_of_dropped(worker);
 	if (result == -ECANCELED)
 		result = blocked_status(&dwork->work);
 	return MENDED(MOD_RETURNS_PENDING) || result < 0 ? result : !result;
@@ -235,7 +244,12 @@ int kthread_mod_delayed_work_status(struct kthread_worker *worker,
 bool kthread_mod_delayed_work(struct kthread_worker *worker, struct kthread_delayed_work *dwork,
 			      uint64_t delay_ns)
 {
-	return with_errno(kthread_mod_delayed_work_status(worker, dwork, delay_ns));
+	int result = kthread_mod_delayed_work_status(worker, dwork, delay_ns);
+
+	/* Of a disabled work too: false with errno kept is to say that it is queued. */
+	if (result < 0)
+		errno = -result;
+	return result > 0;
 }
 
 /* ---- cutting short and dropping ---- */
