@@ -7,7 +7,7 @@ JOBS ?= 2
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 SOURCES := $(wildcard src/*.[ch]) $(wildcard pykworker/_binding/*) build_ffi.py setup.py pyproject.toml
 STAMP := $(VENV)/.installed
-C_VARIANTS ?= plain portable asan tsan clang
+C_VARIANTS ?=
 TEST_EXTRA ?= test
 BENCH ?=
 TESTS ?=
@@ -36,8 +36,12 @@ test: test-c test-python ## all tests: of the C core, with sanitizers, and of th
 
 .PHONY: test-c
 test-c: ## the tests of the C core; needs no Python
-	$(MAKE) -C tests/c -j$(JOBS) check VARIANTS='$(C_VARIANTS)'
+	$(MAKE) -C tests/c -j$(JOBS) check $(if $(C_VARIANTS),VARIANTS='$(C_VARIANTS)')
 	$(MAKE) -C tests/c headers oneline
+
+.PHONY: fuzz
+fuzz: ## the fuzz targets of the C core, each for a while (FUZZ_SECONDS=30)
+	$(MAKE) -C tests/c -j$(JOBS) fuzz $(if $(FUZZ_SECONDS),FUZZ_SECONDS='$(FUZZ_SECONDS)')
 
 .PHONY: test-python
 test-python: $(STAMP)-$(TEST_EXTRA) ## the tests of the package, native and pure (TESTS="-k flush")

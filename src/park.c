@@ -41,24 +41,41 @@ struct timespec park_timespec(uint64_t ns)
 #if defined(__linux__) && !defined(KTHREAD_PORTABLE_PARK)
 
 #include <limits.h>
-#include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* 32-bit systems with a 64-bit time_t have the call under another number. */
-#if !defined(SYS_futex) && defined(SYS_futex_time64)
+/* The kernel's binary interface, in our own words: its headers are not everywhere libc's are. */
+enum {
+	WAIT_BITSET_PRIVATE = 9 | 128,
+	WAKE_PRIVATE = 1 | 128,
+};
+#define MATCH_ANY 0xffffffffu
+
+/*
+ * What the call takes. On a 32-bit system that has it under two numbers, the older one
+ * takes a pair of longs, whatever libc's time_t is, and exists in every kernel; what
+ * park_timespec returns fits in it.
+ */
+#if !defined(SYS_futex)
 #define SYS_futex SYS_futex_time64
+typedef struct timespec futex_time;
+#elif defined(SYS_futex_time64)
+typedef struct {
+	long tv_sec, tv_nsec;
+} futex_time;
+#else
+typedef struct timespec futex_time;
 #endif
 
 int park_wait(_Atomic(uint32_t) *word, uint32_t expected, uint64_t deadline_ns)
 {
 	int saved = errno, result = 0;
-	struct timespec deadline = park_timespec(deadline_ns);
+	struct timespec ts = park_timespec(deadline_ns);
+	futex_time deadline = { .tv_sec = ts.tv_sec, .tv_nsec = ts.tv_nsec };
 
 	/* WAIT_BITSET takes an absolute time, on CLOCK_MONOTONIC. */
-	if (syscall(SYS_futex, (uint32_t *)word, FUTEX_WAIT_BITSET_PRIVATE, expected,
-		    deadline_ns == UINT64_MAX ? NULL : &deadline, NULL,
-		    FUTEX_BITSET_MATCH_ANY) < 0 &&
+	if (syscall(SYS_futex, (uint32_t *)word, WAIT_BITSET_PRIVATE, expected,
+		    deadline_ns == UINT64_MAX ? NULL : &deadline, NULL, MATCH_ANY) < 0 &&
 	    (errno == EINTR || errno == ETIMEDOUT))
 		result = -errno;
 	errno = saved;
@@ -69,7 +86,7 @@ static void wake(_Atomic(uint32_t) *word, int count)
 {
 	int saved = errno;
 
-	syscall(SYS_futex, (uint32_t *)word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+	syscall(SYS_futex, (uint32_t *)word, WAKE_PRIVATE, count, NULL, NULL, 0);
 	errno = saved;
 }
 

@@ -20,6 +20,9 @@
  *
  * Tests wait on events: gates, joined threads, and WAIT_UNTIL for what can only be
  * looked at. No duration is ever asserted.
+ *
+ * A fuzz_*.c is such a program and, compiled with -DFUZZING, a target of libFuzzer: there
+ * main and the watchdog are libFuzzer's, and no TEST() is run.
  */
 #ifndef HARNESS_H
 #define HARNESS_H
@@ -81,9 +84,9 @@ struct test_case {
 	struct test_case *next;
 };
 
-static struct test_case *test_first, **test_last = &test_first;
-static _Atomic(const char *) test_current;
-static atomic_uint test_serial;
+static struct test_case *test_first UNUSED, **test_last = &test_first;
+static _Atomic(const char *) test_current = "(none)";
+static atomic_uint test_serial UNUSED;
 static atomic_uint test_limit;
 static atomic_bool test_skipped;
 
@@ -113,7 +116,11 @@ static atomic_bool test_skipped;
 static UNUSED void check_failed(void)
 {
 	fflush(NULL);
+#ifdef FUZZING
+	abort(); /* so that the input is kept */
+#else
 	_exit(1);
+#endif
 }
 
 #define CHECK(cond)								\
@@ -165,12 +172,22 @@ static unsigned int env_number(const char *name, unsigned int otherwise)
 	return text && *text ? (unsigned int)strtoul(text, NULL, 0) : otherwise;
 }
 
+/* What the runner names as emulating this system; NULL: nothing does. */
+static UNUSED const char *test_emulator(void)
+{
+	const char *name = getenv("TEST_EMULATED");
+
+	return name && *name ? name : NULL;
+}
+
 /* A case that is long by design asks for more, at its begin. */
 static UNUSED void test_needs_seconds(unsigned int seconds)
 {
 	if (!getenv("TEST_CASE_TIMEOUT") && seconds > atomic_load(&test_limit))
 		atomic_store(&test_limit, seconds);
 }
+
+#ifndef FUZZING
 
 static void *watchdog(void *unused)
 {
@@ -214,7 +231,6 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	atomic_store(&test_limit, 20);
-	atomic_store(&test_current, "(none)");
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	if (pthread_create(&dog, NULL, watchdog, NULL) || pthread_detach(dog)) {
@@ -237,6 +253,8 @@ int main(int argc, char **argv)
 	}
 	return ran == skipped ? 77 : 0;
 }
+
+#endif /* FUZZING */
 
 /* Gates: shut until opened, then open for all */
 
@@ -529,10 +547,15 @@ static UNUSED struct kthread_worker *new_worker(const char *name)
 
 /* For the stress tests */
 
-/* How often: STRESS_ROUNDS, else @rounds, less under a sanitizer. */
+/*
+ * How often: STRESS_ROUNDS; else @rounds, less under a sanitizer, and only a part of them
+ * where the runner asks for one of STRESS_SHARE parts.
+ */
 static UNUSED unsigned int stress_rounds(unsigned int rounds)
 {
-	return env_number("STRESS_ROUNDS", UNDER_TSAN || UNDER_ASAN ? rounds / 10 + 1 : rounds);
+	unsigned int share = env_number("STRESS_SHARE", UNDER_TSAN || UNDER_ASAN ? 10 : 1);
+
+	return env_number("STRESS_ROUNDS", share > 1 ? rounds / share + 1 : rounds);
 }
 
 /* STRESS_SEED, else a new one; printed, so that a failure can be repeated. */

@@ -4,7 +4,8 @@
 # run-tests.sh LABEL PROGRAM... - run test programs, each with a time limit.
 #
 #   TEST_TIMEOUT     seconds for a test_* program (60)
-#   STRESS_TIMEOUT   seconds for a stress_* program (240)
+#   STRESS_TIMEOUT   seconds for a stress_* or fuzz_* program (240)
+#   TEST_RUNNER      the command that runs a program, when it does not run by itself
 #
 # One line a program; the output of those that fail; a last line that counts. A
 # program that exits with 77 was skipped, and its reason is printed; so is the
@@ -22,13 +23,13 @@ passed=0 failed=0 skipped=0
 
 run() {
 	case ${1##*/} in
-	stress_*) limit=${STRESS_TIMEOUT:-240} ;;
+	stress_* | fuzz_*) limit=${STRESS_TIMEOUT:-240} ;;
 	*) limit=${TEST_TIMEOUT:-60} ;;
 	esac
 	if command -v timeout >/dev/null 2>&1; then
-		timeout -k 5 "$limit" "$@" >"$log" 2>&1
+		timeout -k 5 "$limit" $TEST_RUNNER "$@" >"$log" 2>&1
 	else
-		"$@" >"$log" 2>&1
+		$TEST_RUNNER "$@" >"$log" 2>&1
 	fi
 }
 
@@ -40,7 +41,7 @@ run_settled() {
 	if [ $code -ne 0 ] && grep -q 'ThreadSanitizer: unexpected memory mapping' "$log" &&
 	   command -v setarch >/dev/null 2>&1; then
 		case ${1##*/} in
-		stress_*) limit=${STRESS_TIMEOUT:-240} ;;
+		stress_* | fuzz_*) limit=${STRESS_TIMEOUT:-240} ;;
 		*) limit=${TEST_TIMEOUT:-60} ;;
 		esac
 		timeout -k 5 "$limit" setarch -R "$1" >"$log" 2>&1
