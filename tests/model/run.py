@@ -226,14 +226,15 @@ def arguments() -> argparse.Namespace:
 def run_unchanged(names: list[str], args: argparse.Namespace) -> dict[str, Result]:
     results = {}
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        tasks = {
-            pool.submit(execute, name, "--uses", "--vain", limit=args.limit): name
-            for name in names
-        }
-        for task in concurrent.futures.as_completed(tasks):
-            name, result = tasks[task], task.result()
-            results[name] = result
-            say(f"  {name:24} {result.seconds:6.1f} s  {result.text}")
+        vain = ["--uses", "--vain", "--bound", "1"]  # a sleep may end for no reason
+        tasks = {pool.submit(execute, name, "--uses", limit=args.limit): name for name in names}
+        more = {pool.submit(execute, name, *vain, limit=args.limit): name for name in names}
+        for task in concurrent.futures.as_completed([*tasks, *more]):
+            name, result = {**tasks, **more}[task], task.result()
+            kind = "" if task in tasks else " (woken in vain)"
+            say(f"  {name + kind:36} {result.seconds:6.1f} s  {result.text}")
+            if task in tasks or result.verdict != "passes":
+                results[name] = result
     return results
 
 

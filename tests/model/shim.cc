@@ -339,6 +339,11 @@ int this_thread()
 	return setting_up ? 0 : current();
 }
 
+void pass_time(uint64_t ns)
+{
+	now += ns;
+}
+
 void fence(rl::memory_order mo, site &s)
 {
 	if (s.weaker == NO_FENCE) {

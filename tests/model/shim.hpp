@@ -380,6 +380,7 @@ int once(int *control, void (*fn)(void));
 int create(pthread_t *thread, void *(*fn)(void *), void *arg);
 int join(pthread_t thread);
 int this_thread();
+void pass_time(uint64_t ns);
 
 } /* namespace model */
 
@@ -447,9 +448,14 @@ int this_thread();
 #define fence_full() model::fence(rl::mo_seq_cst, MODEL_SITE("fence_full"))
 #define fence_full_after_rmw() model::fence(rl::mo_seq_cst, MODEL_SITE("fence_full_after_rmw"))
 
+/* Polling takes time, and one look stands for many. */
 static inline void cpu_relax(void)
 {
+	model::pass_time(1000 * 1000);
 }
+
+#define POLL_LOOKS 1
+#define CLAIM_LOOKS 1
 
 /* ---- what the system gives ---- */
 

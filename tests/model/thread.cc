@@ -6,4 +6,10 @@
 
 #include "kthread.c"
 
+/* What a scenario itself does is no site of the core. */
+static model::site own_site = { __FILE__, 0, "scenario", model::AS_WRITTEN, 0 };
+#undef MODEL_SITE
+#define MODEL_SITE(text) own_site
+
 #include "model.hpp"
+#include "thread_scenarios.hpp"
