@@ -9,7 +9,9 @@
 #include "worker_internal.h"
 
 /* How often a flush of the worker looks for a moment without a claim before it waits for one. */
+#ifndef CLAIM_LOOKS
 #define CLAIM_LOOKS 1000
+#endif
 
 /* ---- waiting, and deadlock ---- */
 
