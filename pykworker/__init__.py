@@ -28,12 +28,16 @@ from pykworker._version import __version__
 
 if TYPE_CHECKING:
     from pykworker.native import (
+        CANCEL,
         BoundWork,
         DeadlockError,
+        DelayedWork,
         NativeWork,
+        PeriodicWork,
         Work,
         Worker,
         backend,
+        current_work,
         should_stop,
     )
 else:
@@ -48,22 +52,30 @@ else:
                 RuntimeWarning,
                 stacklevel=2,
             )
+    CANCEL = _backend.CANCEL
     BoundWork = _backend.BoundWork
     DeadlockError = _backend.DeadlockError
+    DelayedWork = _backend.DelayedWork
     NativeWork = _backend.NativeWork
+    PeriodicWork = _backend.PeriodicWork
     Work = _backend.Work
     Worker = _backend.Worker
     backend = _backend.backend
+    current_work = _backend.current_work
     should_stop = _backend.should_stop
 
 __all__ = [
+    "CANCEL",
     "BoundWork",
     "DeadlockError",
+    "DelayedWork",
     "NativeWork",
+    "PeriodicWork",
     "Work",
     "Worker",
     "__version__",
     "backend",
+    "current_work",
     "get_include",
     "should_stop",
 ]

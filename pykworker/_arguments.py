@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["timeout_seconds"]
+__all__ = ["delay_seconds", "interval_seconds", "timeout_seconds"]
 
 
 def timeout_seconds(value: object, name: str = "timeout") -> float | None:
@@ -19,15 +19,48 @@ def timeout_seconds(value: object, name: str = "timeout") -> float | None:
     """
     if value is None:
         return None
+    seconds = _seconds(value, name, "a number of seconds or None")
+    if seconds < 0:
+        raise ValueError(f"{name} must not be negative")
+    return None if math.isinf(seconds) else seconds
+
+
+def delay_seconds(value: object, name: str = "delay") -> float:
+    """Check the delay of a work before anything is done with it.
+
+    *value* is in seconds: any real number. *name* is what the error calls it.
+
+    Returns the seconds as a float, 0.0 at the least. Raises TypeError for anything that is not
+    a number, ValueError for a negative one, NaN and infinity.
+    """
+    seconds = _seconds(value, name, "a number of seconds")
+    if seconds < 0:
+        raise ValueError(f"{name} must not be negative")
+    if math.isinf(seconds):
+        raise ValueError(f"{name} must be finite")
+    return seconds
+
+
+def interval_seconds(value: object, name: str = "interval") -> float:
+    """Check the time between two ticks before anything is done with it.
+
+    Takes, returns and raises as :func:`delay_seconds`; besides, ValueError for zero.
+    """
+    seconds = delay_seconds(value, name)
+    if seconds == 0:
+        raise ValueError(f"{name} must be greater than 0")
+    return seconds
+
+
+def _seconds(value: object, name: str, what: str) -> float:
+    """The number as a float; infinity when it is beyond the range of one."""
     kind = type(value)
     if not (hasattr(kind, "__float__") or hasattr(kind, "__index__")):
-        raise TypeError(f"{name} must be a number of seconds or None, not {kind.__name__}")
+        raise TypeError(f"{name} must be {what}, not {kind.__name__}")
     try:
         seconds = float(value)  # type: ignore[arg-type]
     except OverflowError:  # an int beyond the range of float
         seconds = math.inf if value > 0 else -math.inf  # type: ignore[operator]
     if math.isnan(seconds):
         raise ValueError(f"{name} must not be NaN")
-    if seconds < 0:
-        raise ValueError(f"{name} must not be negative")
-    return None if math.isinf(seconds) else seconds
+    return seconds

@@ -14,25 +14,40 @@ import atexit
 import errno
 import functools
 import itertools
+import math
 import os
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Generic, NoReturn, ParamSpec, Self, TypeVar
+from typing import Any, Generic, Literal, NoReturn, ParamSpec, Self, TypeVar
 
 from pykworker import _unraisable
 from pykworker._addresses import code_address, data_address
-from pykworker._arguments import timeout_seconds
+from pykworker._arguments import delay_seconds, interval_seconds, timeout_seconds
 from pykworker._binding import WorkBase, WorkerBase, ffi, lib
 from pykworker._errors import DeadlockError
+from pykworker._sentinel import CANCEL
 
-__all__ = ["BoundWork", "DeadlockError", "NativeWork", "Work", "Worker", "backend", "should_stop"]
+__all__ = [
+    "CANCEL",
+    "BoundWork",
+    "DeadlockError",
+    "DelayedWork",
+    "NativeWork",
+    "PeriodicWork",
+    "Work",
+    "Worker",
+    "backend",
+    "current_work",
+    "should_stop",
+]
 
 backend = "native"
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_Hook = Callable[["Work"], object]
 
 _FOREVER = 2**64 - 1
 _LONGEST_POLL_NS = 2**32 - 2
@@ -88,6 +103,8 @@ def _refuse(code: int, late: str) -> NoReturn:
             raise RuntimeError("worker already has a thread")
         case errno.EAGAIN:
             raise RuntimeError("can't start new thread")
+        case errno.EOVERFLOW:
+            raise OverflowError("the work is disabled too often")
         case errno.ENOMEM:
             raise MemoryError
         case number:
@@ -154,6 +171,7 @@ class _Core:
         self.on_error = on_error
         self.daemon = daemon
         self.closed = False  # destroy was called
+        self.hooks: dict[str, _Hook] = {}  # by the event
         self.handle = _Handle(0)
         poll = _ADAPTIVE_POLL
         if busy_poll is not None:
@@ -201,12 +219,40 @@ class _Core:
             try:
                 self.on_error(work, exception)
             except BaseException as failure:
-                if (
-                    isinstance(failure, KeyboardInterrupt)
-                    and threading.current_thread() is threading.main_thread()
-                ):
-                    raise  # C ends run() with it
+                if _is_interrupt(failure):
+                    raise
                 _unraisable.report("Exception ignored in on_error", failure, self.on_error)
+
+    # -- called by C, on whatever thread queues, and on the worker's
+
+    def trace(self, event: str, work: Work) -> None:
+        """A work was queued, is about to begin, or has ended."""
+        hook = self.hooks.get(event)
+        if hook is None:
+            return
+        try:
+            hook(work)
+        except BaseException as failure:
+            if _is_interrupt(failure):
+                raise
+            _unraisable.report(f"Exception ignored in on_{event}", failure, hook)
+
+    def set_hook(self, event: str, hook: _Hook | None) -> None:
+        if hook is None:
+            self.hooks.pop(event, None)
+        elif callable(hook):
+            self.hooks[event] = hook
+        else:
+            raise TypeError(f"on_{event} must be callable or None, not {type(hook).__name__}")
+        lib.pykw_worker_trace(self.handle, bool(self.hooks))
+
+
+def _is_interrupt(failure: BaseException) -> bool:
+    """Ctrl-C on the main thread: in run() it ends that, and C sees to it."""
+    return (
+        isinstance(failure, KeyboardInterrupt)
+        and threading.current_thread() is threading.main_thread()
+    )
 
 
 _live: set[_Core] = set()  # those whose thread may call
@@ -218,7 +264,7 @@ def _serve(runs: Iterable[Callable[[], object]]) -> None:
         run()
 
 
-lib.pykw_set_serve(id(_serve))
+lib.pykw_set_objects(id(_serve), id(CANCEL))
 
 
 # --- works -------------------------------------------------------------------------------------
@@ -240,8 +286,11 @@ class Work(WorkBase):
     def flush(self, timeout: float | None = None) -> None:
         """Wait for the run that is pending or, when none is, for the one that executes.
 
-        Works behind it, and later runs of a work that queues itself, are not waited for. After
-        the return all that the callback wrote is seen. An idle work returns at once.
+        Works behind it, and later runs of a work that queues itself, are not waited for. A
+        timer that runs is cut short: the work goes to the tail of the list now. After
+        the return all that the callback wrote is seen, and the worker holds no reference to
+        the work for that run. An idle work returns at once, and so does the flush of a run
+        that is cancelled meanwhile.
 
         *timeout* is in seconds; None: no limit; 0: look once.
 
@@ -263,6 +312,55 @@ class Work(WorkBase):
         if result:
             _refuse(result, "the work did not finish in time")
 
+    def cancel(self, wait: bool = True) -> bool:
+        """Drop the run that is pending, on the list or with a timer.
+
+        With *wait* it also waits for the run that executes, and while it waits queueing is
+        refused: after the return the work is neither pending nor executing, even when its
+        callback queues it. From its own callback, and from another one of the same worker,
+        there is nothing to wait for.
+
+        Returns True: a pending run was dropped. Of many who cancel at once at most one is
+        told so for one queueing. False: none was pending.
+
+        Raises DeadlockError from a callback that the executing one waits for, and then drops
+        nothing.
+
+        From any thread; sleeps with *wait*; Ctrl-C ends the wait, the pending run stays
+        dropped and the work may be queued again. As ``kthread_cancel_work_sync`` and, without
+        *wait*, ``kthread_cancel_work``.
+        """
+        return self._drop("wait" if wait else "now")
+
+    def disable(self) -> bool:
+        """Cancel it, and refuse to queue it until :meth:`enable` was called as often.
+
+        Waits, returns and raises as :meth:`cancel`; whoever gets an error has not disabled it.
+
+        From any thread; sleeps; Ctrl-C ends it. As the kernel's ``disable_work_sync``.
+        """
+        return self._drop("disable")
+
+    def _drop(self, how: Literal["now", "wait", "disable"]) -> bool:
+        result = self._cancel(how)
+        if result < 0:
+            _refuse(result, "")
+        return bool(result)
+
+    def enable(self) -> bool:
+        """Take back one :meth:`disable`.
+
+        Returns True: it may be queued again. False: it is still disabled.
+
+        Raises RuntimeError when it is not disabled.
+
+        From any thread, callbacks included; never waits. As the kernel's ``enable_work``.
+        """
+        enabled = self._enable()
+        if enabled is None:
+            raise RuntimeError("enable() without disable()")
+        return enabled
+
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"cannot pickle {type(self).__name__!r} object")
 
@@ -271,7 +369,11 @@ class Work(WorkBase):
 
 
 def _describe(work: Work, name: str) -> str:
-    states = [state for state in ("executing", "pending") if getattr(work, state)]
+    states = ["executing"] if work.executing else []
+    if work._remaining() is not None:
+        states.append("delayed")
+    elif work.pending:
+        states.append("pending")
     return f"<{type(work).__name__} {name} {' and '.join(states) or 'idle'}>"
 
 
@@ -338,6 +440,67 @@ class NativeWork(Work):
         return _describe(self, f"{self._address:#x}")
 
 
+class DelayedWork(Work):
+    """A work that may also be queued with a delay; *fn*, *args*, *kwargs* as for :class:`Work`.
+
+    See :meth:`Worker.queue_delayed` and :meth:`Worker.mod_delayed`. It is pending while its
+    timer runs. As ``struct kthread_delayed_work``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, fn: Callable[..., object], /, *args: Any, **kwargs: Any) -> None:
+        super().__init__(fn, *args, **kwargs)
+        self._init_timer(0)
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until its timer runs out, 0.0 at the least; None: no timer runs.
+
+        A live snapshot, stale when read.
+        """
+        nanoseconds = self._remaining()
+        return None if nanoseconds is None else nanoseconds / 1e9
+
+
+class PeriodicWork(DelayedWork):
+    """A work that runs every *interval* seconds; made by :meth:`Worker.every`, not by the user.
+
+    The next tick is armed when a run begins, so that it is executing and pending then. Ticks
+    are never made up for: those that have passed when a run begins are skipped and counted.
+
+    It ends with :meth:`cancel` and :meth:`disable`, when its callback returns
+    :data:`pykworker.CANCEL`, and with its worker. From then on it is a delayed work like any
+    other. A flush has the present tick run now, and leaves the later ones where they were;
+    :meth:`Worker.mod_delayed` moves the next tick, and the later ones with it.
+    """
+
+    __slots__ = ("_interval",)
+
+    def __init__(
+        self, interval: float, fn: Callable[..., object], /, *args: Any, **kwargs: Any
+    ) -> None:
+        seconds = interval_seconds(interval)
+        WorkBase.__init__(self, fn, *args, **kwargs)
+        self._init_timer(_interval_ns(seconds))
+        self._interval = seconds
+
+    @property
+    def interval(self) -> float:
+        """Seconds from one tick to the next."""
+        return self._interval
+
+    @property
+    def missed(self) -> int:
+        """How many ticks were skipped, since they had passed when a run began."""
+        return self._missed
+
+
+def _interval_ns(seconds: float) -> int:
+    """At least one, and so few that a thousand of them do not reach the end of the clock."""
+    return max(1, _nanoseconds(seconds, _FOREVER // 2**10))
+
+
 # --- workers -----------------------------------------------------------------------------------
 
 
@@ -350,7 +513,10 @@ class Worker(WorkerBase):
     worker's thread, for every exception that a callback lets out; without it,
     ``sys.unraisablehook`` is. With *daemon* the interpreter's exit drops what is pending, and
     does not wait for the running callback. Without *start* it only collects, until
-    :meth:`start` or :meth:`run` gives it a thread.
+    :meth:`start` or :meth:`run` gives it a thread, or :meth:`run_pending` is called.
+
+    ``on_queue``, ``on_start`` and ``on_end`` may be set to functions that are called with the
+    work when it is queued, when it begins and when it has ended.
 
     Raises TypeError and ValueError for bad arguments, RuntimeError when no thread can be made.
 
@@ -394,6 +560,66 @@ class Worker(WorkerBase):
 
     # -- works: queue() and queue_many() are the base's
 
+    def queue_delayed(self, work: DelayedWork, delay: float) -> bool:
+        """Put *work* at the tail of the list in *delay* seconds; 0: now, as :meth:`queue`.
+
+        It is pending from now on. Never early: when the time is over, by ``time.monotonic()``,
+        the worker's own thread puts it there; of works that run out at once, the one first
+        that was queued first. A worker without a thread does so when it gets one.
+
+        Returns True: it is pending now. False: it was pending already, and its timer or its
+        place is unchanged; or it is being cancelled, or disabled, and is not queued.
+
+        Raises TypeError for anything but a DelayedWork and for a *delay* that is no number;
+        ValueError for one that is negative, infinite or NaN; RuntimeError as :meth:`queue`.
+
+        From any thread, callbacks included; never waits. O(log n) of n timers. As
+        ``kthread_queue_delayed_work``.
+        """
+        if not isinstance(work, DelayedWork):
+            raise TypeError(f"queue_delayed() takes a DelayedWork, not {type(work).__name__}")
+        return self._queue_delayed(work, _delay_ns(delay))
+
+    def mod_delayed(self, work: DelayedWork, delay: float) -> bool:
+        """Have *work* run in *delay* seconds, whatever was asked for before.
+
+        Its timer, if one runs, or its place on the list is given up for the new delay; with 0
+        it goes to the tail now. Whoever flushes it waits for the run to come. Of two calls at
+        once the later one's delay holds.
+
+        Returns True: it was pending; or it is being cancelled, and is not queued. False: it was
+        not, and is now; or it is disabled, and is not queued.
+
+        Raises as :meth:`queue_delayed`.
+
+        From any thread, callbacks included; never waits. O(log n) of n timers. As
+        ``kthread_mod_delayed_work``.
+        """
+        if not isinstance(work, DelayedWork):
+            raise TypeError(f"mod_delayed() takes a DelayedWork, not {type(work).__name__}")
+        return self._mod_delayed(work, _delay_ns(delay))
+
+    def every(
+        self, interval: float, fn: Callable[..., object], /, *args: Any, **kwargs: Any
+    ) -> PeriodicWork:
+        """Have ``fn(*args, **kwargs)`` run every *interval* seconds, first in one interval.
+
+        The deadlines are absolute: a run that begins late does not put off those that follow.
+        Ticks that have passed when a run begins are skipped, and counted in
+        :attr:`PeriodicWork.missed`.
+
+        Returns the work. It need not be kept; ``cancel()`` ends it, and so does its callback
+        when it returns :data:`pykworker.CANCEL`.
+
+        Raises TypeError when *fn* cannot be called and for an *interval* that is no number;
+        ValueError for one that is 0, negative, infinite or NaN; RuntimeError as :meth:`queue`.
+
+        From any thread, callbacks included; never waits.
+        """
+        work = PeriodicWork(interval, fn, *args, **kwargs)
+        self._queue_delayed(work, _interval_ns(work.interval))
+        return work
+
     def work(self, fn: Callable[_P, _R]) -> BoundWork[_P, _R]:
         """Make *fn* a work bound to this worker; a decorator.
 
@@ -402,7 +628,9 @@ class Worker(WorkerBase):
         return BoundWork(self, fn)
 
     def flush(self, timeout: float | None = None) -> None:
-        """Wait for all that is pending or executing now; not for what is queued later.
+        """Wait for all that is listed or executing now; not for what is queued later.
+
+        Delayed works whose timer runs are not waited for.
 
         *timeout* is in seconds; None: no limit; 0: look once.
 
@@ -417,6 +645,25 @@ class Worker(WorkerBase):
         result = _wait(
             lambda again, ns: lib.pykw_flush_worker(handle, again, ns), timeout_seconds(timeout)
         )
+        if result:
+            _refuse(result, "the worker did not finish in time")
+
+    def drain(self, timeout: float | None = None) -> None:
+        """Wait until nothing is listed and nothing executes, however much the callbacks queue.
+
+        Meanwhile all others who queue are refused, until the last drain has ended. Delayed
+        works whose timer runs are not waited for.
+
+        *timeout* is in seconds; None: no limit; 0: look once.
+
+        Raises TimeoutError when the time runs out; DeadlockError from every callback of this
+        worker, and of one that this worker waits for; RuntimeError in a forked child when
+        something was pending in the parent.
+
+        From any thread but the worker's own; sleeps; Ctrl-C ends it. As the kernel's
+        ``drain_workqueue``.
+        """
+        result = self._drain(_nanoseconds(timeout_seconds(timeout)))
         if result:
             _refuse(result, "the worker did not finish in time")
 
@@ -439,18 +686,47 @@ class Worker(WorkerBase):
 
         As ``kthread_worker_fn``.
         """
-        core = self._core
-        core.refuse_if_unusable()
-        on_main_thread = threading.current_thread() is threading.main_thread()
-        result = lib.pykw_worker_run(core.handle, on_main_thread)
-        if result == -errno.EDEADLK:
-            raise RuntimeError("this thread already serves a worker")
-        if result:
-            _refuse(result, "")
-        interrupt: list[BaseException] = []
-        lib.pykw_worker_interrupt(core.handle, id(interrupt))
-        if interrupt:
-            raise interrupt[0]
+        _serve_here(self._core, lib.pykw_worker_run)
+
+    def run_pending(self) -> int:
+        """Run what is pending now with the calling thread, and return.
+
+        For a worker whose one thread is somebody else's, an event loop's say; :meth:`fileno`
+        tells when to call it. Works whose timer has run out are among the pending ones; what
+        the callbacks queue is left for the next call. A freeze, a stop or a destruction takes
+        effect between two works.
+
+        Returns how many were run; a frozen worker runs none.
+
+        Raises RuntimeError when it has a thread, is destroyed, or was left behind by fork, and
+        when the calling thread serves a worker already. On the main thread Ctrl-C ends it,
+        also out of a callback, with KeyboardInterrupt; what is pending stays so.
+
+        From any thread that serves no worker; waits for nothing but the callbacks. As
+        ``kthread_worker_run_pending``.
+        """
+        return _serve_here(self._core, lib.pykw_worker_run_pending)
+
+    def fileno(self) -> int:
+        """A file descriptor that is readable while :meth:`run_pending` has something to do.
+
+        Timers that run out included. It is for select, poll and epoll alone; run_pending()
+        makes it unreadable again. The first call makes it, :meth:`destroy` closes it.
+
+        Returns the same descriptor at every call.
+
+        Raises RuntimeError when it is destroyed, or was left behind by fork; OSError when the
+        system has no room; NotImplementedError where this is not Linux.
+
+        From any thread; never waits. As ``kthread_worker_fd``.
+        """
+        self._core.refuse_if_unusable()
+        fd: int = lib.pykw_worker_fd(self._core.handle)
+        if fd == -errno.ENOTSUP:
+            raise NotImplementedError("fileno() is for Linux")
+        if fd < 0:
+            _refuse(fd, "")
+        return fd
 
     def stop(self, timeout: float | None = None) -> None:
         """Take its thread away: the running callback ends, the rest stays listed.
@@ -475,8 +751,8 @@ class Worker(WorkerBase):
     def freeze(self, timeout: float | None = None) -> None:
         """Have it rest; returns when it does, between two works.
 
-        What is queued meanwhile is kept in order. Without a thread it returns at once, and a
-        thread that comes later rests first.
+        What is queued meanwhile is kept in order, and so are works whose timer runs out.
+        Without a thread it returns at once, and a thread that comes later rests first.
 
         *timeout* is in seconds; None: no limit; 0: look once.
 
@@ -557,16 +833,55 @@ class Worker(WorkerBase):
         lib.pykw_worker_current_work(self._core.handle, id(found))
         return found[0] if found else None
 
+    @property
+    def on_queue(self) -> _Hook | None:
+        """Called with each work that a queueing has made pending; None: nothing is.
+
+        On the queueing thread, after the fact; for a delayed work when its timer is armed, for
+        a periodic one the first time only. Like the other two hooks it may be set at any time,
+        is called under no lock, and what it raises goes to ``sys.unraisablehook``.
+
+        Setting it raises TypeError for what cannot be called.
+        """
+        return self._core.hooks.get("queue")
+
+    @on_queue.setter
+    def on_queue(self, hook: _Hook | None) -> None:
+        self._core.set_hook("queue", hook)
+
+    @property
+    def on_start(self) -> _Hook | None:
+        """Called with each work right before its callback, on the worker's thread."""
+        return self._core.hooks.get("start")
+
+    @on_start.setter
+    def on_start(self, hook: _Hook | None) -> None:
+        self._core.set_hook("start", hook)
+
+    @property
+    def on_end(self) -> _Hook | None:
+        """Called with each work right after its callback, on the worker's thread."""
+        return self._core.hooks.get("end")
+
+    @on_end.setter
+    def on_end(self, hook: _Hook | None) -> None:
+        self._core.set_hook("end", hook)
+
     def stats(self) -> dict[str, int]:
         """Return its counters, all taken at one moment.
 
         ``queued``: works put on the list. ``executed``: runs begun. ``coalesced``: queueings
-        that met a pending work. ``pending``: on the list now. ``sleeps``: times it went to sleep
-        for want of works. ``poll_hits``: times that polling spared it the sleep.
+        that met a pending work. ``cancelled``: pending runs dropped by cancel, disable and
+        destroy. ``pending``: on the list now. ``delayed``: timers that run now. ``sleeps``:
+        times it went to sleep for want of works. ``poll_hits``: times that polling spared it
+        the sleep.
         """
-        counters = ffi.new("uint64_t[6]")
+        names = (
+            "queued", "executed", "coalesced", "cancelled", "pending", "delayed", "sleeps",
+            "poll_hits",
+        )  # fmt: skip
+        counters = ffi.new(f"uint64_t[{len(names)}]")
         lib.pykw_worker_stats(self._core.handle, counters)
-        names = ("queued", "executed", "coalesced", "pending", "sleeps", "poll_hits")
         return dict(zip(names, counters, strict=True))
 
     def __repr__(self) -> str:
@@ -601,6 +916,38 @@ def _start(core: _Core) -> None:
     result = lib.pykw_worker_start(core.handle)
     if result:
         _refuse(result, "")
+
+
+def _serve_here(core: _Core, call: Callable[[int, bool], int]) -> int:
+    """Serve the worker with the calling thread, until *call* returns."""
+    core.refuse_if_unusable()
+    on_main_thread = threading.current_thread() is threading.main_thread()
+    result = call(core.handle, on_main_thread)
+    if result == -errno.EDEADLK:
+        raise RuntimeError("this thread already serves a worker")
+    if result < 0:
+        _refuse(result, "")
+    interrupt: list[BaseException] = []
+    lib.pykw_worker_interrupt(core.handle, id(interrupt))
+    if interrupt:
+        raise interrupt[0]
+    return result
+
+
+def _delay_ns(delay: float) -> int:
+    """Never shorter than asked for; what is longer than the clock lasts, as long as it lasts."""
+    seconds = delay_seconds(delay)
+    return min(math.ceil(seconds * 1e9), _FOREVER)
+
+
+def current_work() -> Work | None:
+    """The work whose callback runs on the calling thread; None: none does.
+
+    From any thread; never waits. As ``kthread_current_work``.
+    """
+    found: list[Work] = []
+    lib.pykw_current_work(id(found))
+    return found[0] if found else None
 
 
 def should_stop() -> bool:

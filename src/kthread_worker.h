@@ -516,6 +516,15 @@ int kthread_queue_delayed_work_status(struct kthread_worker *worker,
 				      struct kthread_delayed_work *dwork, uint64_t delay_ns);
 
 /*
+ * kthread_queue_delayed_work_at - queue a work at a moment
+ * @moment_ns: on CLOCK_MONOTONIC, nanoseconds; one that has passed is now
+ *
+ * Ours. All else as kthread_queue_delayed_work_status.
+ */
+int kthread_queue_delayed_work_at(struct kthread_worker *worker,
+				  struct kthread_delayed_work *dwork, uint64_t moment_ns);
+
+/*
  * kthread_queue_periodic_work - have a work run at a fixed rate
  * @delay_ns: nanoseconds until the first run
  * @period_ns: nanoseconds between runs; not 0
@@ -543,7 +552,7 @@ int kthread_queue_periodic_work_status(struct kthread_worker *worker,
  * in which another thread queues the same work. Of two at once the later one's delay holds.
  *
  * Returns false: it was not pending; it is now, unless errno says why not, as
- *	kthread_queue_work does
+ *	kthread_queue_work does, or ECANCELED: it is disabled
  * true: it was pending, on the list or with a timer; now its timer runs for @delay_ns or,
  *	when that is 0, it is at the tail
  * true: it is being cancelled, and nothing is queued
@@ -691,6 +700,20 @@ int kthread_flush_wait(struct kthread_flush *flush, uint64_t timeout_ns);
 int kthread_drain_worker(struct kthread_worker *worker);
 int kthread_drain_worker_timeout(struct kthread_worker *worker, uint64_t timeout_ns);
 int kthread_drain_worker_interruptible(struct kthread_worker *worker, uint64_t timeout_ns);
+
+/*
+ * A drain in steps, for a caller that must look after other things while it waits: _begin
+ * has queueing refused, _wait may be called repeatedly, and _end, by the same thread, ends
+ * the refusal. _begin and _wait return as the calls above, _wait -EINTR as well; after a
+ * begin that failed no other step is to follow.
+ */
+struct kthread_drain {
+	struct kthread_wait wait;	/* inside only */
+};
+
+int kthread_drain_begin(struct kthread_drain *drain, struct kthread_worker *worker);
+int kthread_drain_wait(struct kthread_drain *drain, uint64_t timeout_ns);
+void kthread_drain_end(struct kthread_drain *drain);
 
 /*
  * kthread_cancel_work - drop the pending run of a work, without a wait

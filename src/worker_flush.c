@@ -9,7 +9,9 @@
 #include "worker_internal.h"
 
 /* How often a flush of the worker looks for a moment without a claim before it waits for one. */
+#ifndef CLAIM_LOOKS
 #define CLAIM_LOOKS 1000
+#endif
 
 /* ---- waiting, and deadlock ---- */
 
@@ -434,53 +436,67 @@ static bool has_drained(const struct kthread_wait *wait)
 	return drained;
 }
 
-/* The first that drains shuts the gates, the last one opens them. Returns 0 or why not. */
-static int begin_drain(struct kthread_wait *wait)
+/* The first that drains shuts the gates, the last one opens them. */
+int kthread_drain_begin(struct kthread_drain *drain, struct kthread_worker *worker)
 {
-	struct kthread_worker *worker = wait->worker;
 	int result = 0;
-
-	lock_worker(worker);
-	wait->number = worker->life;
-	if (load_relaxed(&worker->flags) & FORKED)
-		result = -ESRCH;
-	else if (!worker->drainers++)
-		for (int i = 0; i < 2; i++)
-			fetch_or_acq_rel(&worker->claims[i], GATE_DRAINING); /* gate */
-	unlock_worker(worker);
-	return result;
-}
-
-static void end_drain(struct kthread_worker *worker)
-{
-	lock_worker(worker);
-	if (!--worker->drainers)
-		for (int i = 0; i < 2; i++)
-			fetch_and_acq_rel(&worker->claims[i], ~(uint32_t)GATE_DRAINING); /* gate */
-	unlock_worker(worker);
-}
-
-static int drain_worker(struct kthread_worker *worker, uint64_t timeout_ns, bool interruptible)
-{
-	struct kthread_wait wait = { .worker = worker, .reached = has_drained };
-	uint64_t deadline;
-	int result;
 
 	if (!worker)
 		return -EINVAL;
 	if (kthread_served == worker)
 		return -EDEADLK;
-	deadline = park_deadline(timeout_ns);
-	result = begin_drain(&wait);
+	drain->wait = (struct kthread_wait){ .worker = worker, .reached = has_drained };
+	lock_worker(worker);
+	drain->wait.number = worker->life;
+	unlock_worker(worker);
+	if ((load_relaxed(&worker->flags) & FORKED) && !has_drained(&drain->wait))
+		return -ESRCH;
+	result = kthread_wait_begin(&drain->wait);
 	if (result)
-		return has_drained(&wait) ? 0 : result;
-	result = kthread_wait_begin(&wait);
-	if (!result) {
-		result = kthread_sleep_until_over(&wait, deadline, interruptible);
-		kthread_wait_end(&wait);
-	}
-	end_drain(worker);
-	fence_acquire(&worker->current_work); /* flush-b1, pairs with worker-b0 */
+		return result;
+	lock_worker(worker);
+	if (!worker->drainers++)
+		for (int i = 0; i < 2; i++)
+			fetch_or_acq_rel(&worker->claims[i], GATE_DRAINING); /* gate */
+	unlock_worker(worker);
+	return 0;
+}
+
+static int wait_for_drain(struct kthread_drain *drain, uint64_t timeout_ns, bool interruptible)
+{
+	int result = kthread_sleep_until_over(&drain->wait, park_deadline(timeout_ns),
+					      interruptible);
+
+	fence_acquire(&drain->wait.worker->current_work); /* flush-b1, pairs with worker-b0 */
+	return result;
+}
+
+int kthread_drain_wait(struct kthread_drain *drain, uint64_t timeout_ns)
+{
+	return wait_for_drain(drain, timeout_ns, true);
+}
+
+void kthread_drain_end(struct kthread_drain *drain)
+{
+	struct kthread_worker *worker = drain->wait.worker;
+
+	lock_worker(worker);
+	if (!--worker->drainers)
+		for (int i = 0; i < 2; i++)
+			fetch_and_acq_rel(&worker->claims[i], ~(uint32_t)GATE_DRAINING); /* gate */
+	unlock_worker(worker);
+	kthread_wait_end(&drain->wait);
+}
+
+static int drain_worker(struct kthread_worker *worker, uint64_t timeout_ns, bool interruptible)
+{
+	struct kthread_drain drain;
+	int result = kthread_drain_begin(&drain, worker);
+
+	if (result)
+		return result;
+	result = wait_for_drain(&drain, timeout_ns, interruptible);
+	kthread_drain_end(&drain);
 	return result;
 }
 

@@ -104,7 +104,9 @@ static inline bool seq_past(uint32_t a, uint32_t b)
 }
 
 /* Looks at the clock between two looks of a polling loop are this many looks apart. */
+#ifndef POLL_LOOKS
 #define POLL_LOOKS 16
+#endif
 
 /* ---- kthread_worker.c ---- */
 

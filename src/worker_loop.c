@@ -152,10 +152,10 @@ static void leave_unattended(struct kthread_worker *worker)
 		kthread_wake_loop(worker);
 }
 
-static int set_wake(struct kthread_worker *worker, void (*wake)(struct kthread_worker *worker),
-		    struct kthread_loop *loop)
+int kthread_worker_set_wake(struct kthread_worker *worker,
+			    void (*wake)(struct kthread_worker *worker))
 {
-	struct kthread_loop *before = loop;
+	struct kthread_loop *before = NULL;
 	int result;
 
 	if (!worker)
@@ -165,8 +165,8 @@ static int set_wake(struct kthread_worker *worker, void (*wake)(struct kthread_w
 	if (!result) {
 		store_relaxed(&worker->sleep, AWAKE);
 		before = worker->loop;
+		worker->loop = NULL;
 		worker->wake = wake;
-		worker->loop = loop;
 	}
 	unlock_worker(worker);
 	if (before)
@@ -176,37 +176,56 @@ static int set_wake(struct kthread_worker *worker, void (*wake)(struct kthread_w
 	return result;
 }
 
-int kthread_worker_set_wake(struct kthread_worker *worker,
-			    void (*wake)(struct kthread_worker *worker))
+#ifdef __linux__
+
+/* Of two that make one at once, the first one's holds. Returns its descriptor, or -errno. */
+static int install_loop(struct kthread_worker *worker, struct kthread_loop **loop)
 {
-	return set_wake(worker, wake, NULL);
+	int result;
+
+	lock_worker(worker);
+	result = kthread_attach_refusal_locked(worker);
+	if (!result && !worker->loop && *loop) {
+		store_relaxed(&worker->sleep, AWAKE);
+		worker->loop = *loop;
+		worker->wake = wake_fd;
+		*loop = NULL;
+	}
+	if (!result && worker->loop)
+		result = worker->loop->epoll;
+	unlock_worker(worker);
+	return result;
 }
 
 int kthread_worker_fd(struct kthread_worker *worker)
 {
-#ifdef __linux__
 	struct kthread_loop *loop = NULL;
-	int fd = -1, result;
+	int result;
 
 	if (!worker)
 		return -EINVAL;
-	lock_worker(worker);
-	result = kthread_attach_refusal_locked(worker);
-	if (worker->loop)
-		fd = worker->loop->epoll;
-	unlock_worker(worker);
-	if (result || fd >= 0)
-		return result ? result : fd;
+	result = install_loop(worker, &loop); /* is there one? */
+	if (result)
+		return result;
 	loop = open_loop();
 	if (!loop)
 		return -errno;
-	fd = loop->epoll;
-	result = set_wake(worker, wake_fd, loop);
-	return result ? result : fd;
-#else
-	return worker ? -ENOTSUP : -EINVAL;
-#endif
+	result = install_loop(worker, &loop);
+	if (loop)
+		close_loop(loop);
+	else
+		leave_unattended(worker);
+	return result;
 }
+
+#else
+
+int kthread_worker_fd(struct kthread_worker *worker)
+{
+	return worker ? -ENOTSUP : -EINVAL;
+}
+
+#endif
 
 void kthread_end_loop(struct kthread_worker *worker)
 {

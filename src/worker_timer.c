@@ -72,14 +72,15 @@ bool kthread_rearm_locked(struct kthread_worker *worker, struct kthread_work *wo
 	return true;
 }
 
-/* Put it where the delay says, and have the worker know. It is pending, and nowhere. */
+/*
+ * Put it on the list, or among the timers, and have the worker know. It is pending, and
+ * nowhere.
+ */
 static void place_locked(struct kthread_worker *worker, struct kthread_work *work,
-			 uint64_t delay_ns)
+			 uint64_t deadline, bool timed)
 {
-	uint64_t deadline = park_deadline(delay_ns);
-
 	delayed(work)->timer.deadline = deadline; /* a periodic one counts from here */
-	if (delay_ns) {
+	if (timed) {
 		arm_locked(worker, work, deadline);
 		kthread_look_by_locked(worker, deadline);
 	} else {
@@ -104,7 +105,7 @@ static bool are_usable(struct kthread_worker *worker, struct kthread_delayed_wor
 }
 
 static int queue(struct kthread_worker *worker, struct kthread_delayed_work *dwork,
-		 uint64_t delay_ns, uint64_t period_ns)
+		 uint64_t deadline, bool timed, uint64_t period_ns)
 {
 	int result;
 
@@ -115,7 +116,7 @@ static int queue(struct kthread_worker *worker, struct kthread_delayed_work *dwo
 	if (result > 0) {
 		dwork->period = period_ns;
 		dwork->missed = 0;
-		place_locked(worker, &dwork->work, delay_ns);
+		place_locked(worker, &dwork->work, deadline, timed);
 	}
 	unlock_worker(worker);
 	return result;
@@ -128,7 +129,15 @@ int kthread_queue_delayed_work_status(struct kthread_worker *worker,
 		return -EINVAL;
 	if (!delay_ns)
 		return kthread_queue_work_status(worker, &dwork->work);
-	return queue(worker, dwork, delay_ns, 0);
+	return queue(worker, dwork, park_deadline(delay_ns), true, 0);
+}
+
+int kthread_queue_delayed_work_at(struct kthread_worker *worker,
+				  struct kthread_delayed_work *dwork, uint64_t moment_ns)
+{
+	if (!are_usable(worker, dwork))
+		return -EINVAL;
+	return queue(worker, dwork, moment_ns, moment_ns > park_clock_ns(), 0);
 }
 
 bool kthread_queue_delayed_work(struct kthread_worker *worker,
@@ -143,7 +152,7 @@ int kthread_queue_periodic_work_status(struct kthread_worker *worker,
 {
 	if (!are_usable(worker, dwork) || !period_ns)
 		return -EINVAL;
-	return queue(worker, dwork, delay_ns, period_ns);
+	return queue(worker, dwork, park_deadline(delay_ns), delay_ns != 0, period_ns);
 }
 
 bool kthread_queue_periodic_work(struct kthread_worker *worker,
@@ -155,15 +164,18 @@ bool kthread_queue_periodic_work(struct kthread_worker *worker,
 
 /* ---- modify ---- */
 
-/* It is blocked: by a cancel under way, or only disabled? */
+/*
+ * It was blocked: by a cancel under way, or only disabled? The cancel may have ended by now,
+ * so what is looked for is the disabling.
+ */
 static int blocked_status(struct kthread_work *work)
 {
-	bool cancelling;
+	bool disabled;
 
 	kthread_lock_global();
-	cancelling = work->cancelling;
+	disabled = work->disabled && !work->cancelling;
 	kthread_unlock_global();
-	return cancelling ? 1 : -ECANCELED;
+	return disabled ? -ECANCELED : 1;
 }
 
 /*
@@ -176,15 +188,18 @@ static int modify_locked(struct kthread_worker *worker, struct kthread_work *wor
 	uintptr_t state;
 	int result;
 
-	if (work->place == NOWHERE && kthread_take_inbox_locked(worker))
-		kthread_poke_worker(worker);
+	/* First: until it is known to be pending here, its place is under another's lock. */
 	result = kthread_claim(worker, work);
 	if (!MENDED(MOD_HEEDS_CANCEL) && result == -ECANCELED)
 		result = !(fetch_or_relaxed(&work->state, PENDING) & PENDING);
 	if (!result) {
 		/* Pending here: no run begins, and nothing is dropped, while the lock is held. */
 		state = load_relaxed(&work->state);
-		if (!(state & PENDING) || work->place == NOWHERE)
+		if (!(state & PENDING) || worker_of(state) != worker)
+			return -EAGAIN; /* it was given back */
+		if (work->place == NOWHERE && kthread_take_inbox_locked(worker))
+			kthread_poke_worker(worker);
+		if (work->place == NOWHERE)
 			return -EAGAIN;
 		if (work->place == TIMED)
 			kthread_disarm_locked(worker, work);
@@ -193,7 +208,7 @@ static int modify_locked(struct kthread_worker *worker, struct kthread_work *wor
 	} else if (result < 0) {
 		return result;
 	}
-	place_locked(worker, work, delay_ns);
+	place_locked(worker, work, park_deadline(delay_ns), delay_ns != 0);
 	return !result;
 }
 
@@ -218,6 +233,9 @@ int kthread_mod_delayed_work_status(struct kthread_worker *worker,
 			break;
 		kthread_wait_for_claims(worker, UINT64_MAX);
 	}
+	/* What has left the list is waited for no more by who flushes the worker. */
+	if (result > 0)
+		kthread_tell_flushers_of_dropped(worker);
 	if (result == -ECANCELED)
 		result = blocked_status(&dwork->work);
 	return MENDED(MOD_RETURNS_PENDING) || result < 0 ? result : !result;
@@ -226,7 +244,12 @@ int kthread_mod_delayed_work_status(struct kthread_worker *worker,
 bool kthread_mod_delayed_work(struct kthread_worker *worker, struct kthread_delayed_work *dwork,
 			      uint64_t delay_ns)
 {
-	return with_errno(kthread_mod_delayed_work_status(worker, dwork, delay_ns));
+	int result = kthread_mod_delayed_work_status(worker, dwork, delay_ns);
+
+	/* Of a disabled work too: false with errno kept is to say that it is queued. */
+	if (result < 0)
+		errno = -result;
+	return result > 0;
 }
 
 /* ---- cutting short and dropping ---- */

@@ -34,13 +34,14 @@ struct pykw_worker {
 	struct kthread_worker *worker;	/* held until this is freed: it answers when destroyed, too */
 	/*
 	 * The core object, borrowed: it outlives the worker. Its methods called from here:
-	 * thread_started(), thread_ending(), report(work, exception).
+	 * thread_started(), thread_ending(), report(work, exception), trace(event, work).
 	 */
 	PyObject *core;
 	_Atomic(PyObject *) current;	/* the Work executing; set by the worker's thread */
 	PyObject *runs;			/* see work.c; worker's thread, under the GIL */
 	uint64_t coalesced;		/* under the GIL */
 	bool abandoned;			/* nothing is queued any more; under the GIL */
+	_Atomic(bool) traced;		/* the core object's trace() wants to know */
 	PyObject *interrupt;		/* what run() is to raise; under the GIL */
 	bool keeps_gil;			/* its thread holds the GIL; that thread only */
 	bool on_main_thread;		/* its thread runs signal handlers; that thread only */
@@ -55,16 +56,30 @@ struct pykw_native {
 	struct pykw_work *next_finished; /* the worker's thread, then who drains */
 };
 
+/* What a delayed work has besides; the kthread_work that counts is in here. */
+struct pykw_timer {
+	struct kthread_delayed_work dwork;
+	struct pykw_work *object;	/* whose this is */
+	uint64_t period_ns;		/* 0: not periodic, or no more; under the GIL */
+	uint64_t missed;		/* under the GIL */
+};
+
 /* A Work object. */
 struct pykw_work {
 	PyObject_HEAD
-	struct kthread_work work;
+	struct kthread_work work;	/* not used when there is a timer */
 	PyObject *fn;			/* the callable; of a native work, its address */
 	PyObject *args;			/* a tuple; NULL: none */
 	PyObject *kwargs;		/* NULL: none */
 	_Atomic(uint64_t) coalesced;	/* "already pending" since the last run began; under the GIL */
 	struct pykw_native *native;	/* NULL: a Python callback */
+	struct pykw_timer *timer;	/* NULL: it can't be delayed */
 };
+
+static inline struct kthread_work *pykw_kwork(struct pykw_work *w)
+{
+	return w->timer ? &w->timer->dwork.work : &w->work;
+}
 
 /* A Worker object. */
 struct pykw_worker_object {
@@ -78,6 +93,23 @@ struct pykw_worker_object {
 /* Give it back for a wait; take it again. */
 PyThreadState *gil_leave(void);
 void gil_return(PyThreadState *state);
+
+/* CLOCK_MONOTONIC, nanoseconds. */
+uint64_t gil_clock_ns(void);
+
+/*
+ * Wait without the GIL for as long as it takes, and run signal handlers meanwhile. @wait
+ * returns 0, -ETIMEDOUT, -EINTR or another -errno, and may be called repeatedly.
+ *
+ * Returns as @wait; -EINTR: a signal handler has raised an exception.
+ */
+int gil_wait(int (*wait)(void *arg, uint64_t timeout_ns), void *arg, uint64_t timeout_ns);
+
+/*
+ * A signal that comes between the interpreter's last look and the sleep does not
+ * interrupt the sleep. So nobody sleeps longer than this at a stretch.
+ */
+#define SLICE_NS UINT64_C(250000000)
 
 /* On a worker's thread: take it unless it is kept; give it back if it is kept. */
 static inline void gil_keep(struct pykw_worker *pw);
@@ -96,6 +128,12 @@ void gil_forget(struct pykw_worker *pw);
 
 extern PyTypeObject *pykw_work_type;
 int pykw_make_work_types(void);
+
+/* The object that a work of the core belongs to. */
+struct pykw_work *pykw_object_of(struct kthread_work *work);
+
+/* A queueing of the Work said true. */
+void pykw_trace_queue(struct pykw_worker *pw, PyObject *work);
 
 /* The worker's thread leaves. Under the GIL. */
 void pykw_forget_runs(struct pykw_worker *pw);

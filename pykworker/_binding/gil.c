@@ -15,6 +15,7 @@
  */
 #include "binding.h"
 
+#include <errno.h>
 #include <time.h>
 
 #define HANDOVER_MAX_NS 20000u
@@ -30,6 +31,14 @@ static _Thread_local struct {
 	bool made;			/* its thread state was made here */
 } custody;
 
+uint64_t gil_clock_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 PyThreadState *gil_leave(void)
 {
 	PyThreadState *state = PyEval_SaveThread();
@@ -44,12 +53,26 @@ void gil_return(PyThreadState *state)
 	PyEval_RestoreThread(state);
 }
 
-static uint64_t clock_ns(void)
+int gil_wait(int (*wait)(void *arg, uint64_t timeout_ns), void *arg, uint64_t timeout_ns)
 {
-	struct timespec now;
+	uint64_t begin = gil_clock_ns(), waited = 0;
+	int result = wait(arg, 0);
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	while (result == -ETIMEDOUT && waited < timeout_ns) {
+		uint64_t left = timeout_ns - waited;
+		PyThreadState *state = gil_leave();
+
+		result = wait(arg, left < SLICE_NS ? left : SLICE_NS);
+		gil_return(state);
+		pykw_drain_finished();
+		if (PyErr_CheckSignals() < 0)
+			return -EINTR;
+		if (result == -EINTR)
+			result = -ETIMEDOUT;
+		if (timeout_ns != UINT64_MAX)
+			waited = gil_clock_ns() - begin;
+	}
+	return result;
 }
 
 static bool somebody_waits(void)
@@ -63,7 +86,7 @@ static void poll_for_handover(struct pykw_worker *pw)
 
 	if (!pw->handover_ns || somebody_waits())
 		return;
-	until = clock_ns() + pw->handover_ns;
+	until = gil_clock_ns() + pw->handover_ns;
 	do {
 		for (int i = 0; i < HANDOVER_LOOKS; i++) {
 			if (somebody_waits())
@@ -72,7 +95,7 @@ static void poll_for_handover(struct pykw_worker *pw)
 			__builtin_ia32_pause();
 #endif
 		}
-	} while (clock_ns() < until);
+	} while (gil_clock_ns() < until);
 }
 
 void gil_take(struct pykw_worker *pw)

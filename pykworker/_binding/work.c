@@ -4,12 +4,15 @@
  */
 #include "binding.h"
 
+#include <errno.h>
 #include <string.h>
 
 PyTypeObject *pykw_work_type;
 
-static struct pykw_work *object_of(struct kthread_work *work)
+struct pykw_work *pykw_object_of(struct kthread_work *work)
 {
+	if (work->kind == KTHREAD_WORK_DELAYED)
+		return ((struct pykw_timer *)work)->object;
 	return (struct pykw_work *)((char *)work - offsetof(struct pykw_work, work));
 }
 
@@ -34,13 +37,49 @@ PyObject *pykw_fetch_exception(void)
 	return value;
 }
 
+static PyObject *cancel_sentinel; /* what a periodic work returns to be cancelled */
+
+/* A callback may have ended the repetition by what it returned. */
+static void heed_result(struct pykw_work *w, const PyObject *result)
+{
+	if (result != cancel_sentinel || !w->timer->period_ns)
+		return;
+	w->timer->period_ns = 0;
+	if (kthread_cancel_work(pykw_kwork(w)))
+		Py_DECREF(w); /* not the last reference: it executes */
+}
+
 static PyObject *call(struct pykw_work *w)
 {
+	PyObject *result;
+
 	if (w->kwargs)
-		return PyObject_Call(w->fn, w->args, w->kwargs);
-	if (w->args)
-		return PyObject_CallObject(w->fn, w->args);
-	return PyObject_CallNoArgs(w->fn);
+		result = PyObject_Call(w->fn, w->args, w->kwargs);
+	else if (w->args)
+		result = PyObject_CallObject(w->fn, w->args);
+	else
+		result = PyObject_CallNoArgs(w->fn);
+	if (w->timer && result)
+		heed_result(w, result);
+	return result;
+}
+
+/*
+ * A run of a periodic work begins: queue the next one. Its deadline is counted from that of
+ * this one, which nobody changes: who could, needs the GIL. The core has works of a fixed rate
+ * of its own, but could not count the references to the object.
+ */
+static void queue_next_tick(struct pykw_worker *pw, struct pykw_work *w)
+{
+	struct pykw_timer *timer = w->timer;
+	uint64_t deadline = timer->dwork.timer.deadline, now = gil_clock_ns(), skipped;
+
+	skipped = now > deadline ? (now - deadline) / timer->period_ns : 0;
+	deadline += (skipped + 1) * timer->period_ns;
+	if (kthread_queue_delayed_work_at(pw->worker, &timer->dwork, deadline) > 0) {
+		Py_INCREF((PyObject *)w);
+		timer->missed += skipped;
+	}
 }
 
 /*
@@ -67,9 +106,10 @@ struct runs {
 static PyTypeObject *runs_type;
 static PyObject *serve_function;
 
-void pykw_set_serve(uintptr_t id_function)
+void pykw_set_objects(uintptr_t id_serve, uintptr_t id_cancel)
 {
-	serve_function = Py_NewRef((PyObject *)id_function);
+	serve_function = Py_NewRef((PyObject *)id_serve);
+	cancel_sentinel = Py_NewRef((PyObject *)id_cancel);
 }
 
 static void run_python(struct kthread_work *work);
@@ -79,12 +119,29 @@ static struct pykw_work *current_work(struct pykw_worker *pw)
 	return (struct pykw_work *)atomic_load_explicit(&pw->current, memory_order_relaxed);
 }
 
-/* A run begins: w is shown as the current one, instead of what was. */
-static void set_current(struct pykw_worker *pw, struct pykw_work *w)
+static void trace(struct pykw_worker *pw, const char *event, struct pykw_work *w)
 {
-	if (w)
-		atomic_store_explicit(&w->coalesced, 0, memory_order_relaxed);
+	PyObject *name = PyUnicode_FromString(event);
+
+	if (!name)
+		PyErr_Clear();
+	else
+		pykw_tell_core(pw, "trace", name, (PyObject *)w);
+	Py_XDECREF(name);
+}
+
+void pykw_trace_queue(struct pykw_worker *pw, PyObject *work)
+{
+	trace(pw, "queue", (struct pykw_work *)work);
+}
+
+/* A run begins: w is shown as the current one, instead of what was. */
+static void begin_run(struct pykw_worker *pw, struct pykw_work *w)
+{
+	atomic_store_explicit(&w->coalesced, 0, memory_order_relaxed);
 	atomic_store_explicit(&pw->current, (PyObject *)w, memory_order_relaxed);
+	if (w->timer && w->timer->period_ns)
+		queue_next_tick(pw, w);
 }
 
 static PyObject *runs_next(PyObject *self)
@@ -103,15 +160,16 @@ static PyObject *runs_next(PyObject *self)
 			pykw_interrupt(pw, pykw_fetch_exception());
 			return NULL;
 		}
-		next = kthread_next_work(pw->worker, run_python);
+		/* Traced runs are made one by one. */
+		next = pw->traced ? NULL : kthread_next_work(pw->worker, run_python);
 		if (!next)
 			return NULL;
-		w = object_of(next);
-		set_current(pw, w);
+		w = pykw_object_of(next);
+		begin_run(pw, w);
 		Py_DECREF(ended); /* held since it was queued */
 	}
 	runs->begun = true;
-	return Py_NewRef(w->args ? runs->call_current : w->fn);
+	return Py_NewRef(w->args || w->timer ? runs->call_current : w->fn);
 }
 
 static PyObject *runs_call_current(PyObject *self, PyObject *unused)
@@ -197,15 +255,17 @@ static PyObject *serve(struct pykw_worker *pw)
 static void run_python(struct kthread_work *work)
 {
 	struct pykw_worker *pw = worker_of(work);
-	struct pykw_work *w = object_of(work);
+	struct pykw_work *w = pykw_object_of(work);
 	PyObject *result;
 
 	gil_keep(pw);
 	/* Before the work is called: raised in its first instruction, it would be lost. */
 	if (pw->on_main_thread && PyErr_CheckSignals() < 0)
 		pykw_interrupt(pw, pykw_fetch_exception());
-	set_current(pw, w);
-	result = pw->worker->more ? serve(pw) : call(w);
+	begin_run(pw, w);
+	if (pw->traced)
+		trace(pw, "start", w);
+	result = pw->worker->more && !pw->traced ? serve(pw) : call(w);
 	w = current_work(pw); /* another, when more were run */
 	if (result) {
 		Py_DECREF(result);
@@ -217,7 +277,9 @@ static void run_python(struct kthread_work *work)
 		pykw_tell_core(pw, "report", (PyObject *)w, exception);
 		Py_XDECREF(exception);
 	}
-	set_current(pw, NULL);
+	if (pw->traced)
+		trace(pw, "end", w);
+	atomic_store_explicit(&pw->current, NULL, memory_order_relaxed);
 	Py_DECREF(w); /* held since it was queued */
 }
 
@@ -273,13 +335,21 @@ static void give_back_later(struct pykw_work *w)
 static void run_native(struct kthread_work *work)
 {
 	struct pykw_worker *pw = worker_of(work);
-	struct pykw_work *w = object_of(work);
+	struct pykw_work *w = pykw_object_of(work);
 
+	if (pw->traced) {
+		gil_keep(pw);
+		trace(pw, "start", w);
+	}
 	gil_give_back(pw);
 	atomic_store_explicit(&w->coalesced, 0, memory_order_relaxed);
 	atomic_store_explicit(&pw->current, (PyObject *)w, memory_order_release);
 	w->native->function(w->native->data);
 	atomic_store_explicit(&pw->current, NULL, memory_order_release);
+	if (pw->traced) {
+		gil_keep(pw);
+		trace(pw, "end", w);
+	}
 	give_back_later(w);
 }
 
@@ -367,6 +437,100 @@ static PyObject *work_init_native(PyObject *self, PyObject *args)
 	Py_RETURN_NONE;
 }
 
+/* _init_timer(period_ns): make it a work that can be delayed; 0: not a periodic one. */
+static PyObject *work_init_timer(PyObject *self, PyObject *period)
+{
+	struct pykw_work *w = (struct pykw_work *)self;
+	uint64_t period_ns = PyLong_AsUnsignedLongLong(period);
+
+	if (PyErr_Occurred())
+		return NULL;
+	if (!w->fn || w->timer) {
+		PyErr_SetString(PyExc_RuntimeError, "Work.__init__() comes before, once");
+		return NULL;
+	}
+	w->timer = PyMem_Calloc(1, sizeof(*w->timer));
+	if (!w->timer)
+		return PyErr_NoMemory();
+	kthread_init_delayed_work(&w->timer->dwork, run_python);
+	w->timer->object = w;
+	w->timer->period_ns = period_ns;
+	Py_RETURN_NONE;
+}
+
+/* ---- cancel ---- */
+
+static int wait_for_cancel(void *cancel, uint64_t timeout_ns)
+{
+	return kthread_cancel_wait(cancel, timeout_ns);
+}
+
+static PyObject *cancel_and_wait(struct pykw_work *w, bool disable)
+{
+	struct kthread_cancel cancel;
+	int result = kthread_cancel_begin(&cancel, pykw_kwork(w)), overflow = 0;
+
+	if (result)
+		return PyLong_FromLong(result);
+	if (w->timer)
+		w->timer->period_ns = 0;
+	result = gil_wait(wait_for_cancel, &cancel, UINT64_MAX);
+	if (disable && result != -EINTR)
+		overflow = kthread_cancel_end_disabled(&cancel);
+	else
+		kthread_cancel_end(&cancel);
+	if (cancel.dropped)
+		Py_DECREF(w); /* held since it was queued, and by the caller */
+	if (result == -EINTR)
+		return NULL;
+	if (!result)
+		result = overflow;
+	return PyLong_FromLong(result ? result : cancel.dropped);
+}
+
+/* _cancel(how): "now", "wait" or "disable". 1: a pending run was dropped; 0; -errno. */
+static PyObject *work_cancel(PyObject *self, PyObject *how)
+{
+	struct pykw_work *w = (struct pykw_work *)self;
+	bool dropped;
+
+	if (!pykw_kwork(w)->func)
+		return PyLong_FromLong(0); /* never made, or being collected */
+	if (PyUnicode_CompareWithASCIIString(how, "now"))
+		return cancel_and_wait(w, !PyUnicode_CompareWithASCIIString(how, "disable"));
+	if (w->timer)
+		w->timer->period_ns = 0;
+	dropped = kthread_cancel_work(pykw_kwork(w));
+	if (dropped)
+		Py_DECREF(w);
+	return PyLong_FromLong(dropped);
+}
+
+/* _enable(): whether it may be queued again; None: it was not disabled. */
+static PyObject *work_enable(PyObject *self, PyObject *unused)
+{
+	struct kthread_work *work = pykw_kwork((struct pykw_work *)self);
+
+	(void)unused;
+	if (!work->disabled)
+		Py_RETURN_NONE;
+	return PyBool_FromLong(kthread_enable_work(work));
+}
+
+/* _remaining(): nanoseconds until the timer runs out; None: none runs. */
+static PyObject *work_remaining(PyObject *self, PyObject *unused)
+{
+	struct pykw_work *w = (struct pykw_work *)self;
+	uint64_t ns = w->timer ? kthread_delayed_work_remaining(&w->timer->dwork) : KTHREAD_FOREVER;
+
+	(void)unused;
+	if (ns == KTHREAD_FOREVER)
+		Py_RETURN_NONE;
+	return PyLong_FromUnsignedLongLong(ns);
+}
+
+/* ---- life ---- */
+
 static int work_traverse(PyObject *self, visitproc visit, void *arg)
 {
 	struct pykw_work *w = (struct pykw_work *)self;
@@ -382,7 +546,7 @@ static int work_clear(PyObject *self)
 {
 	struct pykw_work *w = (struct pykw_work *)self;
 
-	w->work.func = NULL; /* a finalizer may still queue it: refused from now on */
+	pykw_kwork(w)->func = NULL; /* a finalizer may still queue it: refused from now on */
 	Py_CLEAR(w->fn);
 	Py_CLEAR(w->args);
 	Py_CLEAR(w->kwargs);
@@ -397,6 +561,7 @@ static void work_dealloc(PyObject *self)
 	PyObject_GC_UnTrack(self);
 	work_clear(self);
 	PyMem_Free(w->native);
+	PyMem_Free(w->timer);
 	((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
 	Py_DECREF(type);
 }
@@ -428,15 +593,28 @@ static PyObject *get_kwargs(PyObject *self, void *unused)
 static PyObject *get_pending(PyObject *self, void *unused)
 {
 	(void)unused;
-	return PyBool_FromLong(kthread_work_busy(&((struct pykw_work *)self)->work) &
-			       KTHREAD_WORK_PENDING);
+	return PyBool_FromLong(kthread_work_pending(pykw_kwork((struct pykw_work *)self)));
 }
 
 static PyObject *get_executing(PyObject *self, void *unused)
 {
 	(void)unused;
-	return PyBool_FromLong(kthread_work_busy(&((struct pykw_work *)self)->work) &
+	return PyBool_FromLong(kthread_work_busy(pykw_kwork((struct pykw_work *)self)) &
 			       KTHREAD_WORK_EXECUTING);
+}
+
+static PyObject *get_disabled(PyObject *self, void *unused)
+{
+	(void)unused;
+	return PyBool_FromLong(pykw_kwork((struct pykw_work *)self)->disabled);
+}
+
+static PyObject *get_missed(PyObject *self, void *unused)
+{
+	struct pykw_timer *timer = ((struct pykw_work *)self)->timer;
+
+	(void)unused;
+	return PyLong_FromUnsignedLongLong(timer ? timer->missed : 0);
 }
 
 static PyObject *get_coalesced(PyObject *self, void *unused)
@@ -448,7 +626,7 @@ static PyObject *get_coalesced(PyObject *self, void *unused)
 static PyObject *get_handle(PyObject *self, void *unused)
 {
 	(void)unused;
-	return PyLong_FromVoidPtr(&((struct pykw_work *)self)->work);
+	return PyLong_FromVoidPtr(pykw_kwork((struct pykw_work *)self));
 }
 
 static PyGetSetDef work_getset[] = {
@@ -460,12 +638,19 @@ static PyGetSetDef work_getset[] = {
 	{ "executing", get_executing, NULL, "Whether it runs now: a live snapshot.", NULL },
 	{ "coalesced", get_coalesced, NULL,
 	  "How often queueing said \"already pending\" since its last run began.", NULL },
+	{ "disabled", get_disabled, NULL,
+	  "Whether queueing is refused until enable() is called: a live snapshot.", NULL },
+	{ "_missed", get_missed, NULL, NULL, NULL },
 	{ "_handle", get_handle, NULL, NULL, NULL },
 	{ NULL, NULL, NULL, NULL, NULL },
 };
 
 static PyMethodDef work_methods[] = {
 	{ "_init_native", work_init_native, METH_VARARGS, NULL },
+	{ "_init_timer", work_init_timer, METH_O, NULL },
+	{ "_cancel", work_cancel, METH_O, NULL },
+	{ "_enable", work_enable, METH_NOARGS, NULL },
+	{ "_remaining", work_remaining, METH_NOARGS, NULL },
 	{ NULL, NULL, 0, NULL },
 };
 

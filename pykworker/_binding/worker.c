@@ -7,12 +7,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/*
- * A signal that comes between the interpreter's last look and the sleep does not
- * interrupt the sleep. So nobody sleeps longer than this at a stretch.
- */
-#define SLICE_NS 250000000u
-
 /* How many works queue_many pushes at once. */
 #define BATCH 256
 #define FETCH_AHEAD 8
@@ -86,7 +80,7 @@ static void on_dropped(struct kthread_worker *worker, struct kthread_work *work)
 	PyGILState_STATE before = PyGILState_Ensure();
 
 	(void)worker;
-	Py_DECREF((PyObject *)((char *)work - offsetof(struct pykw_work, work)));
+	Py_DECREF((PyObject *)pykw_object_of(work));
 	PyGILState_Release(before);
 }
 
@@ -109,6 +103,9 @@ static PyObject *raise_refusal(int error)
 		break;
 	case -EINVAL:
 		message = "Work.__init__() was not called";
+		break;
+	case -EAGAIN:
+		message = "worker is being drained";
 		break;
 	case -ESRCH:
 		message = "this worker was left behind in the parent process by fork";
@@ -147,11 +144,13 @@ static bool is_work(PyObject *object)
 	return false;
 }
 
-/* 1: queued; 0: already pending; -errno: refused. */
-static int add_one(struct pykw_worker *pw, struct kthread_batch *batch, PyObject *object)
+/*
+ * What a queueing of the work said: 1: queued, and from now on it is held; 0: already
+ * pending; -errno: refused. Returns the same; 0 for one that is being cancelled, or disabled.
+ */
+static int note_queueing(struct pykw_worker *pw, PyObject *object, int result)
 {
 	struct pykw_work *w = (struct pykw_work *)object;
-	int result = kthread_batch_add(batch, &w->work);
 
 	if (result > 0) {
 		Py_INCREF(object);
@@ -159,7 +158,22 @@ static int add_one(struct pykw_worker *pw, struct kthread_batch *batch, PyObject
 		atomic_fetch_add_explicit(&w->coalesced, 1, memory_order_relaxed);
 		pw->coalesced++;
 	}
-	return result;
+	return result == -ECANCELED ? 0 : result;
+}
+
+static int add_one(struct pykw_worker *pw, struct kthread_batch *batch, PyObject *object)
+{
+	return note_queueing(pw, object,
+			     kthread_batch_add(batch, pykw_kwork((struct pykw_work *)object)));
+}
+
+static PyObject *answer(struct pykw_worker *pw, PyObject *work, int result, bool queued)
+{
+	if (result < 0)
+		return raise_refusal(result);
+	if (queued && pw->traced)
+		pykw_trace_queue(pw, work);
+	return PyBool_FromLong(result);
 }
 
 PyDoc_STRVAR(queue_doc,
@@ -173,10 +187,10 @@ PyDoc_STRVAR(queue_doc,
 ":param work: a Work; held until it has run. While it executes it may be queued\n"
 "    again, and then runs once more.\n"
 ":returns: True; or False when it is pending already: it keeps its place, and its run\n"
-"    sees what the caller has written.\n"
+"    sees what the caller has written; False also when it is being cancelled, or disabled.\n"
 ":raises TypeError: not a Work.\n"
 ":raises RuntimeError: the work is pending or executing on another worker, the worker is\n"
-"    destroyed, or was left behind in the parent process by fork.\n"
+"    being drained or is destroyed, or was left behind in the parent process by fork.\n"
 "\n"
 "As the kernel's kthread_queue_work.");
 
@@ -194,7 +208,54 @@ static PyObject *worker_queue(PyObject *self, PyObject *work)
 	kthread_batch_begin(&batch, pw->worker);
 	result = add_one(pw, &batch, work);
 	kthread_batch_end(&batch);
-	return result < 0 ? raise_refusal(result) : PyBool_FromLong(result);
+	return answer(pw, work, result, result > 0);
+}
+
+/* Both take a DelayedWork and a delay in nanoseconds. */
+static bool parse_delayed(PyObject *args, PyObject **work, uint64_t *delay_ns)
+{
+	unsigned long long ns;
+
+	if (!PyArg_ParseTuple(args, "O!K", pykw_work_type, work, &ns))
+		return false;
+	*delay_ns = ns;
+	return true;
+}
+
+static PyObject *worker_queue_delayed(PyObject *self, PyObject *args)
+{
+	struct pykw_worker *pw = handle_of(self);
+	PyObject *work;
+	uint64_t delay_ns;
+	int result;
+
+	if (!pw || !parse_delayed(args, &work, &delay_ns))
+		return NULL;
+	if (pw->abandoned)
+		return raise_refusal(-ESHUTDOWN);
+	/* It can't run, nor give back its reference, before this thread gives up the GIL. */
+	result = kthread_queue_delayed_work_status(
+		pw->worker, &((struct pykw_work *)work)->timer->dwork, delay_ns);
+	result = note_queueing(pw, work, result);
+	return answer(pw, work, result, result > 0);
+}
+
+static PyObject *worker_mod_delayed(PyObject *self, PyObject *args)
+{
+	struct pykw_worker *pw = handle_of(self);
+	PyObject *work;
+	uint64_t delay_ns;
+	int result;
+
+	if (!pw || !parse_delayed(args, &work, &delay_ns))
+		return NULL;
+	if (pw->abandoned)
+		return raise_refusal(-ESHUTDOWN);
+	result = kthread_mod_delayed_work_status(
+		pw->worker, &((struct pykw_work *)work)->timer->dwork, delay_ns);
+	if (result == 0)
+		Py_INCREF(work);
+	return answer(pw, work, result == -ECANCELED ? 0 : result, result == 0);
 }
 
 PyDoc_STRVAR(queue_many_doc,
@@ -262,6 +323,29 @@ static PyObject *worker_queue_many(PyObject *self, PyObject *works)
 	return result < 0 ? raise_refusal(result) : PyLong_FromSsize_t(queued);
 }
 
+static int wait_for_drain(void *drain, uint64_t timeout_ns)
+{
+	return kthread_drain_wait(drain, timeout_ns);
+}
+
+/* _drain(timeout_ns): 0 or -errno. A method, since a signal handler may raise meanwhile. */
+static PyObject *worker_drain(PyObject *self, PyObject *timeout)
+{
+	struct pykw_worker *pw = handle_of(self);
+	uint64_t timeout_ns = PyLong_AsUnsignedLongLong(timeout);
+	struct kthread_drain drain;
+	int result;
+
+	if (!pw || PyErr_Occurred())
+		return NULL;
+	result = kthread_drain_begin(&drain, pw->worker);
+	if (!result) {
+		result = gil_wait(wait_for_drain, &drain, timeout_ns);
+		kthread_drain_end(&drain);
+	}
+	return result == -EINTR ? NULL : PyLong_FromLong(result);
+}
+
 static PyObject *worker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
 	(void)args, (void)kwargs; /* for __init__ */
@@ -287,6 +371,9 @@ static void worker_dealloc(PyObject *self)
 static PyMethodDef worker_methods[] = {
 	{ "queue", worker_queue, METH_O, queue_doc },
 	{ "queue_many", worker_queue_many, METH_O, queue_many_doc },
+	{ "_queue_delayed", worker_queue_delayed, METH_VARARGS, NULL },
+	{ "_mod_delayed", worker_mod_delayed, METH_VARARGS, NULL },
+	{ "_drain", worker_drain, METH_O, NULL },
 	{ NULL, NULL, 0, NULL },
 };
 
@@ -386,7 +473,8 @@ int pykw_worker_start(uintptr_t worker)
 	return result;
 }
 
-int pykw_worker_run(uintptr_t worker, bool main_thread)
+/* Have the calling thread serve the worker. */
+static int serve(uintptr_t worker, bool main_thread, int (*fn)(struct kthread_worker *))
 {
 	struct kthread_worker *w = from_handle(worker)->worker;
 	int result;
@@ -399,13 +487,38 @@ int pykw_worker_run(uintptr_t worker, bool main_thread)
 	pykw_on_main_thread = main_thread;
 	gil_lend();
 	kthread_set_patience(main_thread ? SLICE_NS : 0);
-	result = kthread_worker_fn(w);
+	result = fn(w);
 	kthread_set_patience(0);
 	gil_take_home();
 	pykw_on_main_thread = false;
 	if (!kthread_worker_thread(w, NULL, NULL))
 		pykw_forget_runs(from_handle(worker));
 	return result;
+}
+
+static int run_until_stopped(struct kthread_worker *worker)
+{
+	return kthread_worker_fn(worker);
+}
+
+int pykw_worker_run(uintptr_t worker, bool main_thread)
+{
+	return serve(worker, main_thread, run_until_stopped);
+}
+
+int pykw_worker_run_pending(uintptr_t worker, bool main_thread)
+{
+	return serve(worker, main_thread, kthread_worker_run_pending);
+}
+
+int pykw_worker_fd(uintptr_t worker)
+{
+	return kthread_worker_fd(from_handle(worker)->worker);
+}
+
+void pykw_worker_trace(uintptr_t worker, bool traced)
+{
+	from_handle(worker)->traced = traced;
 }
 
 /* Wait for one slice; what is left then is the caller's to wait for. */
@@ -505,6 +618,15 @@ void pykw_worker_current_work(uintptr_t worker, uintptr_t id_list)
 		PyErr_WriteUnraisable(NULL);
 }
 
+/* The work whose callback the calling thread is in, if it is one of ours. */
+void pykw_current_work(uintptr_t id_list)
+{
+	struct kthread_worker *worker = kthread_current_worker();
+
+	if (worker)
+		pykw_worker_current_work((uintptr_t)kthread_worker_data(worker), id_list);
+}
+
 /* What run() is to raise, if anything. */
 void pykw_worker_interrupt(uintptr_t worker, uintptr_t id_list)
 {
@@ -524,9 +646,11 @@ void pykw_worker_stats(uintptr_t worker, uint64_t *counters)
 	counters[0] = stats.queued;
 	counters[1] = stats.executed;
 	counters[2] = pw->coalesced;
-	counters[3] = stats.pending;
-	counters[4] = stats.sleeps;
-	counters[5] = stats.poll_hits;
+	counters[3] = stats.cancelled;
+	counters[4] = stats.pending;
+	counters[5] = stats.delayed;
+	counters[6] = stats.sleeps;
+	counters[7] = stats.poll_hits;
 }
 
 /* ---- flush ---- */
@@ -560,11 +684,17 @@ static int64_t wait_for_flush(struct kthread_flush *flush, uint64_t timeout_ns)
 
 int64_t pykw_flush_work(uintptr_t work, int64_t again, uint64_t timeout_ns)
 {
-	struct kthread_flush flush;
+	struct kthread_work *kwork = (struct kthread_work *)work;
+	struct kthread_flush flush = {
+		.worker = again ? kthread_work_worker(kwork) : NULL,
+		.work = kwork,
+		.target = (uint32_t)again,
+		.sealed = true,
+	};
 
-	kthread_flush_begin_work(&flush, (struct kthread_work *)work);
-	if (again)
-		flush.target = (uint32_t)again;
+	/* Once: a begin cuts the timer short of whatever run is pending then. */
+	if (!again)
+		kthread_flush_begin_work(&flush, kwork);
 	return wait_for_flush(&flush, timeout_ns);
 }
 

@@ -293,7 +293,9 @@ def test_stats_count(kw, worker):
     worker.queue(work)
     worker.queue(work)
     stats = worker.stats()
-    assert set(stats) == {"queued", "executed", "coalesced", "pending", "sleeps", "poll_hits"}
+    assert set(stats) == {
+        "queued", "executed", "coalesced", "cancelled", "pending", "delayed", "sleeps", "poll_hits",
+    }  # fmt: skip
     assert all(type(value) is int for value in stats.values())
     assert (stats["queued"], stats["executed"]) == (2, 1)
     assert (stats["pending"], stats["coalesced"]) == (1, 1)

@@ -1,0 +1,758 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A worker's inside: all of it but the object that the user holds.
+
+In this order: what each call does to the list and the timers; what the worker's thread does;
+flush, cancel, drain; sleeping, and the search for circles; freeze, stop, destroy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+import time
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from pykworker._errors import DeadlockError
+from pykworker._sentinel import CANCEL
+from pykworker._unraisable import report
+from pykworker.pure._readiness import Readiness
+from pykworker.pure._records import (
+    DrainRequest,
+    FreezeRequest,
+    Service,
+    Status,
+    Wait,
+    here,
+    shared,
+)
+from pykworker.pure._timers import Schedule, Timer, Timers
+
+if TYPE_CHECKING:
+    from pykworker.pure._works import PeriodicWork, Work
+
+    OnError = Callable[[Work, BaseException], object]
+    Hook = Callable[[Work], object]
+
+_AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
+_AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
+_LEFT_BEHIND = "this worker was left behind in the parent process by fork"
+_DRAINED = "worker is being drained"
+_ELSEWHERE = "work is pending or executing on another worker"
+
+
+class Core:
+    """All of a worker's state, under the lock of one condition."""
+
+    def __init__(self, name: str, on_error: OnError | None, daemon: bool) -> None:
+        self.name: Final = name
+        self.on_error: Final = on_error
+        self.daemon: Final = daemon
+        self.on_queue: Hook | None = None
+        self.on_start: Hook | None = None
+        self.on_end: Hook | None = None
+
+        # A lock that its holder may take again: a signal handler, or a destructor that the
+        # garbage collector calls, may queue a work at any point of what follows.
+        self.changed = threading.Condition(threading.RLock())
+        # By place: to take a work out of the middle, nothing is compared with it.
+        self.works: OrderedDict[int, Work] = OrderedDict()
+        self.timers = Timers()
+        self.last = 0  # the number or place given out last
+        self.executing: Status | None = None  # of the work whose callback runs
+        self.executing_place = 0  # where on the list it was
+        self.current: Work | None = None  # that work, until the worker lets go of it
+
+        self.service: Service | None = None  # the attached thread
+        self.thread: threading.Thread | None = None  # the last one made by start()
+        self.freeze_request: FreezeRequest | None = None
+        self.drain_requests: list[DrainRequest] = []
+        self.cancelled_now: list[Status] = []  # works whose cancel waits; one entry a cancel
+        self.readiness: Readiness | None = None  # what fileno() shows
+        self.closed = False  # destroyed, or about to be
+        self.left_behind = False  # in a forked child
+        self.waits: Wait | None = None  # what this worker's callback waits for
+
+        self.queued = 0
+        self.executed = 0
+        self.coalesced = 0
+        self.cancelled = 0
+        self.sleeps = 0
+
+        shared.cores.add(weakref.ref(self, shared.cores.discard))
+
+    def refuse_if_unusable(self) -> None:
+        if self.left_behind:
+            raise RuntimeError(_LEFT_BEHIND)
+        if shared.exiting:
+            raise RuntimeError(_AFTER_EXIT)
+        if self.closed:
+            raise RuntimeError(_AFTER_SHUTDOWN)
+
+    def refuse_queueing(self) -> None:
+        self.refuse_if_unusable()
+        if self.drain_requests and here.core is not self:
+            raise RuntimeError(_DRAINED)
+
+    def announce(self) -> None:
+        """Something has changed: tell all who may wait for it. Under the lock."""
+        if self.drain_requests and not self.works and self.executing is None:
+            for request in self.drain_requests:
+                request.granted = True
+            self.drain_requests.clear()
+        if self.readiness is not None:
+            if self.service is not None or self.freeze_request is not None:
+                self.readiness.show(False, None)  # run_pending() would do nothing
+            elif self.closed:
+                self.readiness.close()
+                self.readiness = None
+            else:
+                self.readiness.show(bool(self.works), self.timers.next_deadline())
+        self.changed.notify_all()
+
+    # -- queue
+
+    def queue(self, work: Work) -> bool:
+        status = work._status
+        with self.changed:
+            self.refuse_queueing()
+            self.list_what_is_due()
+            if not self.claim(status):
+                return False
+            if status.pending:
+                status.coalesced += 1
+                self.coalesced += 1
+                return False
+            status.pending = self.last + 1
+            self.put_at_the_tail(work)
+            self.announce()
+            return True
+
+    def queue_delayed(self, work: Work, delay: float) -> bool:
+        if delay == 0:
+            return self.queue(work)
+        timer = Timer(work, time.monotonic() + delay)
+        status = work._status
+        with self.changed:
+            self.refuse_queueing()
+            if not self.claim(status):
+                return False
+            if status.pending:
+                status.coalesced += 1
+                self.coalesced += 1
+                return False
+            self.arm(status, timer)
+            self.announce()
+            return True
+
+    def modify(self, work: Work, delay: float) -> tuple[bool, bool]:
+        """Returns what mod_delayed() does, and whether the work was made pending."""
+        status = work._status
+        with self.changed:
+            self.refuse_queueing()
+            self.list_what_is_due()
+            if not self.claim(status):
+                return status.cancelling > 0, False
+            was_pending = bool(status.pending)
+            if was_pending:
+                self.unlist(status)
+            now = time.monotonic()
+            if status.schedule is not None:
+                status.schedule.restart(now + delay)
+            if delay > 0:
+                self.arm(status, Timer(work, now + delay))
+            else:
+                status.pending = status.pending or self.last + 1
+                self.put_at_the_tail(work)
+            self.announce()
+            return was_pending, not was_pending
+
+    def repeat(self, work: PeriodicWork, schedule: Schedule) -> None:
+        """Begin with the ticks of a work that nobody else has seen yet."""
+        status = work._status
+        with self.changed:
+            self.refuse_queueing()
+            self.claim(status)
+            status.schedule = schedule
+            schedule.restart(time.monotonic() + schedule.interval)
+            self.arm(status, Timer(work, schedule.start))
+            self.announce()
+
+    def claim(self, status: Status) -> bool:
+        """Make the work ours. False: it is being cancelled, or disabled."""
+        if status.owner is not self:
+            # Two workers may claim an idle work at once: one of them gets it. The way back
+            # to idle needs no such care, it is the owner's alone.
+            with shared.claims:
+                if status.cancelling or status.disabled:
+                    return False
+                if status.owner is not None:
+                    raise RuntimeError(_ELSEWHERE)
+                status.owner = self
+        return not (status.cancelling or status.disabled)
+
+    # -- the list and the timers; under the lock
+
+    def put_at_the_tail(self, work: Work) -> None:
+        self.last = place = self.last + 1
+        work._status.place = place
+        self.works[place] = work
+        self.queued += 1
+
+    def arm(self, status: Status, timer: Timer) -> None:
+        """Let a timer run for the pending run of a work or, when it has none, for a new one."""
+        if not status.pending:
+            status.pending = self.last = self.last + 1
+        status.timer = timer
+        self.timers.arm(timer)
+
+    def unlist(self, status: Status) -> None:
+        """Take a pending run off the list, or its timer out: it is in neither now."""
+        if status.timer is not None:
+            self.timers.disarm(status.timer)
+            status.timer = None
+        else:
+            self.works.pop(status.place, None)
+            status.place = 0
+
+    def list_work_now(self, work: Work) -> None:
+        """Put a work at the tail whose timer has run out, or is to be cut short."""
+        status = work._status
+        if status.timer is not None:
+            self.unlist(status)
+            self.put_at_the_tail(work)
+
+    def list_what_is_due(self) -> None:
+        """Put the works at the tail whose timers have run out.
+
+        Not the worker's thread alone calls this, but whoever is about to list something, or
+        to look at the list: so a work whose timer ran out during a long callback, or while
+        the worker rests, stands before what was queued later.
+        """
+        if not self.timers.running:
+            return
+        now = time.monotonic()
+        while (timer := self.timers.pop_due(now)) is not None:
+            work, timer.work = timer.work, None
+            if work is not None and work._status.timer is timer:
+                self.list_work_now(work)
+
+    def drop(self, status: Status) -> bool:
+        """Drop the pending run, and the ticks to come. False: there was none."""
+        status.schedule = None
+        if not status.pending:
+            return False
+        self.unlist(status)
+        status.pending = 0
+        if not status.executing:
+            status.owner = None
+        self.cancelled += 1
+        self.announce()
+        return True
+
+    # -- serve: what the worker's thread does
+
+    def serve(self, service: Service) -> int:
+        """Run what is queued until the service shall end. The thread is attached already.
+
+        Returns how many works were run.
+        """
+        here.core = self
+        count = 0
+        try:
+            while (work := self.take(service)) is not None:
+                count += 1
+                self.current = work
+                self.execute(work, service)
+                self.current = None
+                # Whoever flushed this work may count on it that we hold it no more. So let go
+                # first, outside the lock since a destructor may run, and tell them then.
+                work = None
+                self.finish()
+        finally:
+            here.core = None
+            self.detach(service)
+        return count
+
+    def take(self, service: Service) -> Work | None:
+        """Wait for the next work and take it off the list. None: the thread shall leave."""
+        with self.changed:
+            while True:
+                if service.stop_asked or self.left_behind:
+                    return None
+                self.list_what_is_due()
+                if self.freeze_request is None and self.works:
+                    if service.last is None or next(iter(self.works)) <= service.last:
+                        return self.begin()
+                    return None
+                if service.last is not None:
+                    return None
+                sleep = service.longest_sleep
+                if self.freeze_request is not None:
+                    self.freeze_request.granted = True
+                    self.announce()
+                elif self.closed:
+                    return None
+                else:
+                    self.sleeps += 1
+                    deadline = self.timers.next_deadline()
+                    if deadline is not None:
+                        sleep = min(sleep, max(0.0, deadline - time.monotonic()))
+                self.changed.wait(sleep)
+
+    def begin(self) -> Work:
+        """Take the first work off the list: it executes now. Under the lock."""
+        place, work = self.works.popitem(last=False)
+        status = work._status
+        status.executing, status.pending, status.place = status.pending, 0, 0
+        status.coalesced = 0
+        self.executing = status
+        self.executing_place = place
+        self.executed += 1
+        if status.schedule is not None and not self.closed:
+            self.arm(status, Timer(work, status.schedule.next_after(time.monotonic())))
+        return work
+
+    def execute(self, work: Work, service: Service) -> None:
+        self.call_hook("on_start", work, service)
+        try:
+            try:
+                answer = work._fn(*work._args, **work._kwargs)
+                if answer is CANCEL and work._is_periodic:
+                    cancel(work, wait=False)
+            except BaseException as error:
+                if service.interruptible and isinstance(error, KeyboardInterrupt):
+                    raise
+                if self.on_error is None:
+                    report("Exception ignored in work", error, work)
+                else:
+                    self.on_error(work, error)
+        except BaseException as error:
+            if service.interruptible and isinstance(error, KeyboardInterrupt):
+                raise
+            report("Exception ignored in on_error", error, self.on_error)
+        self.call_hook("on_end", work, service)
+
+    def call_hook(self, name: str, work: Work, service: Service | None = None) -> None:
+        """Call one of the user's hooks; never under a lock."""
+        hook: Hook | None = getattr(self, name)
+        if hook is None:
+            return
+        try:
+            hook(work)
+        except BaseException as error:
+            interruptible = service is not None and service.interruptible
+            if interruptible and isinstance(error, KeyboardInterrupt):
+                raise
+            report(f"Exception ignored in {name}", error, hook)
+
+    def finish(self) -> None:
+        """Make the executed work idle, unless it was queued again, and wake its flushers."""
+        with self.changed:
+            status, self.executing = self.executing, None
+            if status is not None:
+                status.executing = 0
+                if not status.pending:
+                    status.owner = None
+            self.announce()
+
+    # -- the thread comes and goes
+
+    def attach(
+        self, thread: threading.Thread, *, ours: bool = False, what_is_pending: bool = False
+    ) -> Service:
+        """With *what_is_pending* for just that, else until the thread shall leave."""
+        with self.changed:
+            self.refuse_if_unusable()
+            if self.service is not None:
+                raise RuntimeError("worker already has a thread")
+            self.list_what_is_due()
+            self.service = Service(thread, ours, self.last if what_is_pending else None)
+            if ours:
+                self.thread = thread
+            self.announce()
+            return self.service
+
+    def detach(self, service: Service) -> None:
+        self.current = None
+        with self.changed:
+            self.finish()  # only after a KeyboardInterrupt is there anything to finish
+            service.ended = True
+            if self.service is service:
+                self.service = None
+            if self.freeze_request is not None:
+                self.freeze_request.granted = True  # no thread rests as well as a resting one
+            self.announce()
+
+    def start(self) -> None:
+        thread = threading.Thread(
+            target=self.serve_on_own_thread, daemon=self.daemon or shared.exit_hook_is_late
+        )
+        thread.name = self.name  # as an argument, an empty one would not be taken
+        service = self.attach(thread, ours=True)
+        try:
+            thread.start()
+        except BaseException:
+            self.thread = None
+            self.detach(service)
+            raise
+
+    def serve_on_own_thread(self) -> None:
+        service = self.service
+        assert service is not None, "start() attaches the thread before it begins"
+        _block_signals()
+        _show_name_to_the_system(self.name)
+        self.serve(service)
+
+    def run(self) -> None:
+        if here.core is not None:
+            raise RuntimeError("this thread already serves a worker")
+        self.serve(self.attach(threading.current_thread()))
+
+    def run_pending(self) -> int:
+        if here.core is not None:
+            raise RuntimeError("this thread already serves a worker")
+        return self.serve(self.attach(threading.current_thread(), what_is_pending=True))
+
+    def fileno(self) -> int:
+        with self.changed:
+            self.refuse_if_unusable()
+            if self.readiness is None:
+                self.readiness = Readiness()
+                self.announce()
+            return self.readiness.fileno()
+
+    # -- flush
+
+    def flush_work(self, work: Work, seconds: float | None) -> None:
+        """Wait for the pending run of a work or, when none is pending, for the executing one."""
+        status = work._status
+        with self.changed:
+            if status.owner is not self:
+                return  # idle, or on another worker: what it had to run here has run
+            if self.left_behind:
+                raise RuntimeError(_LEFT_BEHIND)
+            number = status.pending or status.executing
+
+        def is_over() -> bool:
+            return status.owner is not self or number not in (status.pending, status.executing)
+
+        with self.waiting(is_over):
+            with self.changed:
+                if status.owner is self and status.pending == number:
+                    self.list_what_is_due()
+                    self.list_work_now(work)
+                    self.announce()
+            if not self.sleep_until(is_over, seconds):
+                raise TimeoutError("the work did not finish in time")
+
+    def flush(self, seconds: float | None) -> None:
+        """Wait until nothing is left that was listed or executing when the call began."""
+        with self.changed:
+            self.list_what_is_due()
+            last = self.last
+            if self.oldest() > last:
+                return
+            if self.left_behind:
+                raise RuntimeError(_LEFT_BEHIND)
+
+        def is_over() -> bool:
+            return self.oldest() > last
+
+        with self.waiting(is_over):
+            if not self.sleep_until(is_over, seconds):
+                raise TimeoutError("the worker did not finish in time")
+
+    def oldest(self) -> int:
+        """The place of the oldest run that has not ended; the next one's when all have."""
+        if self.executing is not None:
+            return self.executing_place
+        return next(iter(self.works), self.last + 1)
+
+    def drain(self, seconds: float | None) -> None:
+        """Wait for a moment in which nothing is listed and nothing executes."""
+        request = DrainRequest()
+
+        def is_over() -> bool:
+            return request.granted
+
+        with self.changed:
+            self.list_what_is_due()
+            if not self.works and self.executing is None:
+                return
+            if self.left_behind:
+                raise RuntimeError(_LEFT_BEHIND)
+        with self.waiting(is_over), self.changed:
+            self.drain_requests.append(request)
+            try:
+                self.announce()  # it may be over already
+                if not self.sleep_until(is_over, seconds):
+                    raise TimeoutError("the worker still has works to run")
+            finally:
+                if request in self.drain_requests:
+                    self.drain_requests.remove(request)
+
+    # -- cancel
+
+    def drop_and_wait(self, work: Work, number: int, disabling: bool) -> bool | None:
+        """Drop the pending run, and wait for the executing one, which has this *number*.
+
+        Returns whether there was a pending run; None: the other one has ended meanwhile, and
+        nothing was done.
+        """
+        status = work._status
+
+        def is_over() -> bool:
+            return status.owner is not self or status.executing != number
+
+        with self.waiting(is_over), self.changed:
+            if is_over():
+                return None
+            self.cancelled_now.append(status)
+            status.cancelling += 1
+            status.disabled += disabling
+            try:
+                dropped = self.drop(status)
+                self.sleep_until(is_over, None)
+            except BaseException:
+                status.disabled -= disabling  # who is told of an error does not enable it
+                raise
+            finally:
+                if not self.left_behind:  # else fork has seen to it
+                    self.cancelled_now.remove(status)
+                    with shared.claims:
+                        status.cancelling -= 1
+            return dropped
+
+    # -- sleeping, and the search for circles
+
+    def sleep_until(self, is_over: Callable[[], bool], seconds: float | None) -> bool:
+        """Sleep until *is_over*, or for *seconds*. Returns what *is_over* said last."""
+        if seconds is not None:
+            seconds = min(seconds, threading.TIMEOUT_MAX)
+        with self.changed:
+            return self.changed.wait_for(is_over, seconds)
+
+    @contextlib.contextmanager
+    def waiting(self, is_over: Callable[[], bool]) -> Iterator[None]:
+        """Draw the arrow of a wait for this worker; DeadlockError when it closes a circle.
+
+        Only the thread of a worker draws one. An arrow whose wait is over, though its thread
+        has not woken up yet, counts no more: else a callback could be told of a circle that
+        its own worker opened a moment ago.
+        """
+        server = here.core
+        if server is None:
+            yield
+            return
+        with shared.circles:
+            previous, arrow = server.waits, Wait(self, is_over)
+            wait: Wait | None = arrow
+            while wait is not None:
+                with wait.target.changed:
+                    if wait.is_over():
+                        break
+                if wait.target is server:
+                    raise DeadlockError(
+                        f"a callback of worker {server.name!r} would wait for itself"
+                        if server is self
+                        else f"workers {server.name!r} and {self.name!r} would wait for each other"
+                    )
+                wait = wait.target.waits
+            server.waits = arrow
+        try:
+            yield
+        finally:
+            server.waits = previous
+
+    # -- freeze
+
+    def freeze(self, seconds: float | None) -> None:
+        request: FreezeRequest | None = None
+
+        def is_over() -> bool:
+            return request is not None and (request.granted or request.withdrawn)
+
+        with self.waiting(is_over), self.changed:
+            self.refuse_if_unusable()
+            request = self.freeze_request or FreezeRequest()
+            request.askers += 1
+            self.freeze_request = request
+            if self.service is None:
+                request.granted = True
+            self.announce()
+            try:
+                if not self.sleep_until(is_over, seconds):
+                    raise TimeoutError("the worker did not come to rest in time")
+            except BaseException:
+                request.askers -= 1
+                if not request.askers and self.freeze_request is request:
+                    self.thaw()
+                raise
+            if not request.granted:
+                self.refuse_if_unusable()  # thawed by destroy, not by thaw
+
+    def thaw(self) -> None:
+        with self.changed:
+            if self.freeze_request is not None:
+                self.freeze_request.withdrawn = True
+                self.freeze_request = None
+                self.announce()
+
+    # -- stop
+
+    def stop(self, seconds: float | None) -> None:
+        deadline = _deadline(seconds)
+        service = self.service
+        if service is None:
+            self.join(deadline)
+            return
+        if here.core is self:
+            self.ask_to_stop(service)
+            return
+
+        def is_over() -> bool:
+            return service.ended
+
+        with self.waiting(is_over):
+            self.ask_to_stop(service)
+            if not self.sleep_until(is_over, _remaining(deadline)):
+                raise TimeoutError("the callback did not end in time")
+        self.join(deadline)
+
+    def ask_to_stop(self, service: Service) -> None:
+        with self.changed:
+            service.stop_asked = True
+            if self.service is service:
+                self.thaw()
+            self.announce()
+
+    def join(self, deadline: float | None) -> None:
+        """Wait for the end of a thread that start() made and that has left already."""
+        with self.changed:
+            thread = self.thread if self.service is None else None
+        if thread is None or thread is threading.current_thread():
+            return
+        thread.join(_remaining(deadline))
+        if thread.is_alive():
+            raise TimeoutError("the worker's thread did not end in time")
+
+    # -- destroy
+
+    def close(self) -> None:
+        """Refuse what comes, cancel what is armed, and have the thread leave after the rest."""
+        with self.changed:
+            self.list_what_is_due()
+            self.closed = True
+            armed: list[Work] = []
+            while (timer := self.timers.pop_due(float("inf"))) is not None:
+                work, timer.work = timer.work, None
+                if work is not None and work._status.timer is timer:
+                    armed.append(work)
+                    self.drop(work._status)
+            work = None
+            self.thaw()
+            self.announce()
+        armed.clear()  # outside the lock: a destructor may run
+
+    def has_ended(self) -> bool:
+        return self.closed and self.service is None
+
+    def destroy(self, seconds: float | None) -> None:
+        deadline = _deadline(seconds)
+        with self.waiting(self.has_ended):
+            self.close()
+            if not self.sleep_until(self.has_ended, _remaining(deadline)):
+                raise TimeoutError("the worker still has works to run")
+        self.drop_pending()
+        self.finish()  # only in a forked child is there anything to finish
+        self.join(deadline)
+
+    def drop_pending(self) -> None:
+        """What is pending becomes idle without a run. Only for a closed worker."""
+        with self.changed:
+            dropped, self.works = self.works, OrderedDict()
+            runs = [(work._status, work._status.pending) for work in dropped.values()]
+        dropped.clear()  # as in serve: let go of the works outside the lock, then tell
+        with self.changed:
+            for status, number in runs:
+                # Meanwhile it may have been cancelled, and queued on another worker.
+                if status.owner is self and status.pending == number:
+                    self.drop(status)
+            self.announce()
+
+
+def cancel(work: Work, wait: bool, disabling: bool = False) -> bool:
+    """Drop the pending run; with *wait* also wait for the executing one.
+
+    Returns whether there was a pending run.
+    """
+    status = work._status
+    while True:
+        with _owned(status) as owner:
+            number = status.executing
+            if owner is None or not number or not wait or here.core is owner or owner.left_behind:
+                status.disabled += disabling
+                dropped = owner is not None and owner.drop(status)
+                if owner is not None and owner.left_behind and owner.executing is status:
+                    owner.finish()  # no thread is here that ever would
+                return dropped
+        answer = owner.drop_and_wait(work, number, disabling)
+        if answer is not None:
+            return answer
+
+
+def enable(work: Work) -> bool:
+    """Take one disabling back. Returns whether the work may be queued again."""
+    status = work._status
+    with _owned(status):
+        if not status.disabled:
+            raise RuntimeError("enable() without disable()")
+        status.disabled -= 1
+        return not status.disabled
+
+
+@contextlib.contextmanager
+def _owned(status: Status) -> Iterator[Core | None]:
+    """Hold the lock that guards a work: its owner's or, while it has none, that of claims."""
+    while True:
+        owner = status.owner
+        if owner is None:
+            with shared.claims:
+                if status.owner is None:
+                    yield None
+                    return
+        else:
+            with owner.changed:
+                if status.owner is owner:
+                    yield owner
+                    return
+
+
+def _deadline(seconds: float | None) -> float | None:
+    return None if seconds is None else time.monotonic() + seconds
+
+
+def _remaining(deadline: float | None) -> float | None:
+    if deadline is None:
+        return None
+    return min(max(deadline - time.monotonic(), 0.0), threading.TIMEOUT_MAX)
+
+
+def _block_signals() -> None:
+    """Leave signals to the other threads, as every kernel thread does."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+
+def _show_name_to_the_system(name: str) -> None:
+    """Set the calling thread's name as top and gdb show it: 15 bytes, whole characters."""
+    if sys.platform == "linux":
+        short = name.encode("utf-8", "replace")[:15].decode("utf-8", "ignore")
+        path = f"/proc/self/task/{threading.get_native_id()}/comm"
+        with contextlib.suppress(OSError), open(path, "wb") as comm:
+            comm.write(short.encode("utf-8"))

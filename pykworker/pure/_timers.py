@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The timers of one worker, and the time-table of a periodic work.
+
+A heap of what is armed. A timer that is disarmed stays in the heap, dead, until it comes to the
+top or the dead are in the majority and all swept out; so arming and disarming cost O(log n), and
+the heap is never more than about twice as long as there are timers.
+
+Times are those of ``time.monotonic()``. All of it is under the worker's lock.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pykworker.pure._works import Work
+
+_FEW_DEAD = 64  # not worth a sweep
+
+
+class Timer:
+    """The timer of one pending run."""
+
+    __slots__ = ("deadline", "runs", "work")
+
+    def __init__(self, work: Work, deadline: float) -> None:
+        self.work: Work | None = work  # it holds the work as the list does; None: it is over
+        self.deadline = deadline
+        self.runs = True  # once False, always False
+
+
+class Timers:
+    """All timers of one worker."""
+
+    __slots__ = ("_heap", "_order", "running")
+
+    def __init__(self) -> None:
+        # Ties go by the order of arming, so that nothing beyond it is ever compared.
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._order = itertools.count()
+        self.running = 0
+
+    def arm(self, timer: Timer) -> None:
+        self.running += 1
+        heapq.heappush(self._heap, (timer.deadline, next(self._order), timer))
+
+    def disarm(self, timer: Timer) -> None:
+        """Whoever calls this holds the work, so that it does not end here, under the lock."""
+        if not timer.runs:
+            return
+        timer.runs = False
+        timer.work = None
+        self.running -= 1
+        if len(self._heap) > 2 * self.running + _FEW_DEAD:
+            # One step for the interpreter, in which no signal handler can arm another timer.
+            runs = map(attrgetter("runs"), map(itemgetter(2), self._heap))
+            self._heap[:] = itertools.compress(self._heap, runs)
+            heapq.heapify(self._heap)
+
+    def next_deadline(self) -> float | None:
+        """When the earliest one runs out; None: none runs."""
+        while self._heap:
+            if self._heap[0][2].runs:
+                return self._heap[0][0]
+            heapq.heappop(self._heap)
+        return None
+
+    def pop_due(self, now: float) -> Timer | None:
+        """Take out the earliest one that has run out by *now*; None: there is none."""
+        while self._heap and self._heap[0][0] <= now:
+            timer = heapq.heappop(self._heap)[2]
+            if timer.runs:
+                timer.runs = False
+                self.running -= 1
+                return timer
+        return None
+
+
+class Schedule:
+    """When a periodic work is due: *start* + *tick* * *interval*.
+
+    Computed anew for each tick, since a sum of many intervals would drift.
+    """
+
+    __slots__ = ("interval", "missed", "start", "tick")
+
+    def __init__(self, interval: float) -> None:
+        self.interval = interval
+        self.missed = 0
+        self.restart(0.0)
+
+    def restart(self, start: float) -> None:
+        self.start = start
+        self.tick = 0
+
+    def next_after(self, now: float) -> float:
+        """A run begins: go on to the next tick that has not passed, and count the others."""
+        late = now - (self.start + self.tick * self.interval)
+        skipped = max(0, math.floor(late / self.interval))
+        self.missed += skipped
+        self.tick += 1 + skipped
+        return self.start + self.tick * self.interval

@@ -1,0 +1,476 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The worker as the user holds it: it checks the arguments, and leaves the rest to its core."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn, ParamSpec, Self, TypeVar
+
+from pykworker._arguments import delay_seconds, timeout_seconds
+from pykworker.pure._core import Core
+from pykworker.pure._records import here
+from pykworker.pure._works import BoundWork, DelayedWork, PeriodicWork, Work
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_Hook = Callable[[Work], object]
+
+_names = itertools.count(1)
+
+
+class Worker:
+    """One thread that runs works one after the other, in the order of their queueing.
+
+    *name* is its name and that of its thread; None: ``kworker-N``. *busy_poll*, in seconds, is
+    how long it polls before it sleeps; checked here and otherwise without effect. *on_error* is
+    called as ``on_error(work, exception)``, on the worker's thread, for every exception that a
+    callback lets out; without it, ``sys.unraisablehook`` is. With *daemon* the interpreter's
+    exit drops what is pending, and does not wait for the running callback. Without *start* it
+    only collects, until :meth:`start` or :meth:`run` gives it a thread.
+
+    Raises TypeError and ValueError for bad arguments, RuntimeError when no thread can be made.
+
+    ``on_queue``, ``on_start`` and ``on_end`` may be set to functions that are called with the
+    work when it is queued, when it begins and when it has ended.
+
+    ``with Worker() as worker:`` destroys it at the end. One that is dropped without that gives a
+    ResourceWarning, still runs what is pending, and ends. As ``kthread_run_worker``.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        busy_poll: float | None = None,
+        on_error: Callable[[Work, BaseException], object] | None = None,
+        daemon: bool = False,
+        start: bool = True,
+    ) -> None:
+        if name is None:
+            name = f"kworker-{next(_names)}"
+        elif not isinstance(name, str):
+            raise TypeError(f"name must be a str or None, not {type(name).__name__}")
+        elif "\0" in name:
+            raise ValueError("name must not contain a NUL")
+        if on_error is not None and not callable(on_error):
+            raise TypeError(f"on_error must be callable, not {type(on_error).__name__}")
+        timeout_seconds(busy_poll, "busy_poll")
+        if getattr(self, "_core", None) is not None:
+            raise RuntimeError("Worker.__init__() was called before")
+        core = Core(name, on_error, bool(daemon))
+        if start:
+            core.start()
+        self._core = core  # last: a Worker that could not be made has nothing to warn of
+
+    # -- works
+
+    def queue(self, work: Work, /) -> bool:
+        """Put *work* at the tail of the list.
+
+        What the caller wrote before is seen by the run that this call asks for, and by the one
+        that was pending already.
+
+        Returns True: it is pending now, and runs once more if it is executing. False: it was
+        pending already, and keeps its place; or it is being cancelled, or disabled, and is not
+        queued.
+
+        Raises TypeError for anything but a work; RuntimeError when it is pending or executing
+        on another worker, when this worker is being drained or is destroyed, and in a forked
+        child.
+
+        From any thread, callbacks included; never waits. As ``kthread_queue_work``.
+        """
+        if not isinstance(work, Work):
+            raise TypeError(f"queue() takes a Work, not {type(work).__name__}")
+        queued = self._core.queue(work)
+        if queued:
+            self._core.call_hook("on_queue", work)
+        return queued
+
+    def queue_many(self, works: Iterable[Work], /) -> int:
+        """Queue all of *works*, in their order.
+
+        Returns how many were queued; for the others :meth:`queue` would have said False. Raises
+        TypeError, before anything is queued, unless all are works; RuntimeError as
+        :meth:`queue`, and then those before the refused one stay queued.
+
+        From any thread, callbacks included; never waits.
+        """
+        items = list(works)
+        for work in items:
+            if not isinstance(work, Work):
+                raise TypeError(f"queue_many() takes Works, not {type(work).__name__}")
+        queued: list[Work] = []
+        try:
+            with self._core.changed:
+                for work in items:
+                    if self._core.queue(work):
+                        queued.append(work)
+        finally:
+            for work in queued:
+                self._core.call_hook("on_queue", work)
+        return len(queued)
+
+    def queue_delayed(self, work: DelayedWork, delay: float) -> bool:
+        """Put *work* at the tail of the list in *delay* seconds; 0: now, as :meth:`queue`.
+
+        It is pending from now on. Never early: when the time is over, by ``time.monotonic()``,
+        the worker's own thread puts it there; of works that run out at once, the one first
+        that was queued first. A worker without a thread does so when it gets one.
+
+        Returns True: it is pending now. False: it was pending already, and its timer or its
+        place is unchanged; or it is being cancelled, or disabled, and is not queued.
+
+        Raises TypeError for anything but a DelayedWork and for a *delay* that is no number;
+        ValueError for one that is negative, infinite or NaN; RuntimeError as :meth:`queue`.
+
+        From any thread, callbacks included; never waits. O(log n) of n timers. As
+        ``kthread_queue_delayed_work``.
+        """
+        if not isinstance(work, DelayedWork):
+            raise TypeError(f"queue_delayed() takes a DelayedWork, not {type(work).__name__}")
+        queued = self._core.queue_delayed(work, delay_seconds(delay))
+        if queued:
+            self._core.call_hook("on_queue", work)
+        return queued
+
+    def mod_delayed(self, work: DelayedWork, delay: float) -> bool:
+        """Have *work* run in *delay* seconds, whatever was asked for before.
+
+        Its timer, if one runs, or its place on the list is given up for the new delay; with 0
+        it goes to the tail now. Whoever flushes it waits for the run to come. Of two calls at
+        once the later one's delay holds.
+
+        Returns True: it was pending; or it is being cancelled, and is not queued. False: it was
+        not, and is now; or it is disabled, and is not queued.
+
+        Raises as :meth:`queue_delayed`.
+
+        From any thread, callbacks included; never waits. O(log n) of n timers. As
+        ``kthread_mod_delayed_work``.
+        """
+        if not isinstance(work, DelayedWork):
+            raise TypeError(f"mod_delayed() takes a DelayedWork, not {type(work).__name__}")
+        answer, queued = self._core.modify(work, delay_seconds(delay))
+        if queued:
+            self._core.call_hook("on_queue", work)
+        return answer
+
+    def every(
+        self, interval: float, fn: Callable[..., object], /, *args: Any, **kwargs: Any
+    ) -> PeriodicWork:
+        """Have ``fn(*args, **kwargs)`` run every *interval* seconds, first in one interval.
+
+        The deadlines are absolute: a run that begins late does not put off those that follow.
+        Ticks that have passed when a run begins are skipped, and counted in
+        :attr:`PeriodicWork.missed`.
+
+        Returns the work. It need not be kept; ``cancel()`` ends it, and so does its callback
+        when it returns :data:`pykworker.CANCEL`.
+
+        Raises TypeError when *fn* cannot be called and for an *interval* that is no number;
+        ValueError for one that is 0, negative, infinite or NaN; RuntimeError as :meth:`queue`.
+
+        From any thread, callbacks included; never waits.
+        """
+        work = PeriodicWork(interval, fn, *args, **kwargs)
+        self._core.repeat(work, work._schedule)
+        self._core.call_hook("on_queue", work)
+        return work
+
+    def work(self, fn: Callable[_P, _R]) -> BoundWork[_P, _R]:
+        """Make *fn* a work bound to this worker; a decorator.
+
+        Raises TypeError when *fn* cannot be called.
+        """
+        return BoundWork(self, fn)
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait for all that is listed or executing now; not for what is queued later.
+
+        Delayed works whose timer runs are not waited for.
+
+        *timeout* is in seconds; None: no limit; 0: look once.
+
+        Raises TimeoutError when the time runs out; DeadlockError from every callback of this
+        worker, and of one that this worker waits for; RuntimeError in a forked child when
+        something was pending in the parent.
+
+        From any thread but the worker's own; sleeps; Ctrl-C ends it. As
+        ``kthread_flush_worker``.
+        """
+        self._core.flush(timeout_seconds(timeout))
+
+    def drain(self, timeout: float | None = None) -> None:
+        """Wait until nothing is listed and nothing executes, however much the callbacks queue.
+
+        Meanwhile all others who queue are refused, until the last drain has ended. Delayed
+        works whose timer runs are not waited for.
+
+        *timeout* is in seconds; None: no limit; 0: look once.
+
+        Raises TimeoutError when the time runs out; DeadlockError from every callback of this
+        worker, and of one that this worker waits for; RuntimeError in a forked child when
+        something was pending in the parent.
+
+        From any thread but the worker's own; sleeps; Ctrl-C ends it. As the kernel's
+        ``drain_workqueue``.
+        """
+        self._core.drain(timeout_seconds(timeout))
+
+    # -- the thread
+
+    def start(self) -> None:
+        """Give it a thread of its own, which blocks all signals.
+
+        Raises RuntimeError when it has a thread already, is destroyed, or was left behind by
+        fork, and when the system has no room for a thread.
+        """
+        self._core.start()
+
+    def run(self) -> None:
+        """Serve it with the calling thread, until :meth:`stop` or :meth:`destroy`.
+
+        Raises RuntimeError when it has a thread already, is destroyed, or was left behind by
+        fork, and when the calling thread serves a worker already. On the main thread Ctrl-C
+        ends it, also out of a callback, with KeyboardInterrupt; what is pending stays so.
+
+        As ``kthread_worker_fn``.
+        """
+        self._core.run()
+
+    def run_pending(self) -> int:
+        """Run what is pending now with the calling thread, and return.
+
+        For a worker whose one thread is somebody else's, an event loop's say; :meth:`fileno`
+        tells when to call it. Works whose timer has run out are among the pending ones; what
+        the callbacks queue is left for the next call. A freeze, a stop or a destruction takes
+        effect between two works.
+
+        Returns how many were run; a frozen worker runs none.
+
+        Raises RuntimeError when it has a thread, is destroyed, or was left behind by fork, and
+        when the calling thread serves a worker already. On the main thread Ctrl-C ends it,
+        also out of a callback, with KeyboardInterrupt; what is pending stays so.
+
+        From any thread that serves no worker; waits for nothing but the callbacks. As
+        ``kthread_worker_run_pending``.
+        """
+        return self._core.run_pending()
+
+    def fileno(self) -> int:
+        """A file descriptor that is readable while :meth:`run_pending` has something to do.
+
+        Timers that run out included. It is for select, poll and epoll alone; run_pending()
+        makes it unreadable again. The first call makes it, :meth:`destroy` closes it.
+
+        Returns the same descriptor at every call.
+
+        Raises RuntimeError when it is destroyed, or was left behind by fork; OSError when the
+        system has no room; NotImplementedError where this is not Linux.
+
+        From any thread; never waits. As ``kthread_worker_fd``.
+        """
+        return self._core.fileno()
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Take its thread away: the running callback ends, the rest stays listed.
+
+        The worker may get another thread then. A frozen one is thawed first. From one of its
+        own callbacks it only asks, and takes effect when that callback ends. Without a thread
+        nothing happens.
+
+        *timeout* is in seconds; None: no limit; 0: look once.
+
+        Raises TimeoutError when the callback still runs: the request stands, and may be made
+        again to wait; DeadlockError from a callback that this worker waits for.
+
+        From any thread; sleeps; Ctrl-C ends the wait. As ``kthread_stop``.
+        """
+        self._core.stop(timeout_seconds(timeout))
+
+    def freeze(self, timeout: float | None = None) -> None:
+        """Have it rest; returns when it does, between two works.
+
+        What is queued meanwhile is kept in order, and so are works whose timer runs out.
+        Without a thread it returns at once, and a thread that comes later rests first.
+
+        *timeout* is in seconds; None: no limit; 0: look once.
+
+        Raises TimeoutError when it did not come to rest in time; then, unless another freeze
+        asked for it as well, the request is withdrawn. DeadlockError from its own callbacks,
+        and from one that this worker waits for. RuntimeError when it is destroyed, or was left
+        behind by fork.
+
+        From any thread but the worker's own; sleeps; Ctrl-C ends it. As the kernel's freezer.
+        """
+        self._core.freeze(timeout_seconds(timeout))
+
+    def thaw(self) -> None:
+        """Let it go on. Does nothing when it is not frozen. From any thread; never waits."""
+        self._core.thaw()
+
+    def destroy(self, timeout: float | None = None) -> None:
+        """End it: refuse what comes from now on, run what is listed, end its thread.
+
+        Delayed works whose timer runs are cancelled. A frozen worker is thawed first. Without a
+        thread nothing runs: what is pending becomes idle, and its flushers return. Calling it
+        again does nothing.
+
+        *timeout* is in seconds; None: no limit; 0: look once.
+
+        Raises TimeoutError when works still run: queueing stays refused, and the call may be
+        made again to wait on; DeadlockError from its own callbacks, and from one that this
+        worker waits for, and then it is not destroyed.
+
+        From any thread but the worker's own; sleeps; Ctrl-C ends the wait. As
+        ``kthread_destroy_worker``.
+        """
+        self._core.destroy(timeout_seconds(timeout))
+
+    def __enter__(self) -> Self:
+        """Return the worker itself; the end of the ``with`` block destroys it."""
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Destroy it."""
+        self.destroy()
+
+    # -- what it says of itself
+
+    @property
+    def name(self) -> str:
+        """Its name, and the whole name of its thread."""
+        return self._core.name
+
+    @property
+    def daemon(self) -> bool:
+        """Whether the interpreter's exit drops what is pending."""
+        return self._core.daemon
+
+    @property
+    def ident(self) -> int | None:
+        """``threading.get_ident()`` of the attached thread; None without one."""
+        service = self._core.service
+        return None if service is None else service.thread.ident
+
+    @property
+    def native_id(self) -> int | None:
+        """``threading.get_native_id()`` of the attached thread; None without one."""
+        service = self._core.service
+        return None if service is None else service.thread.native_id
+
+    def is_alive(self) -> bool:
+        """True while a thread is attached: a live snapshot, stale when read."""
+        return self._core.service is not None
+
+    @property
+    def current_work(self) -> Work | None:
+        """The work whose callback runs now; None: none. A live snapshot, stale when read."""
+        return self._core.current
+
+    @property
+    def on_queue(self) -> Callable[[Work], object] | None:
+        """Called with each work that a queueing has made pending; None: nothing is.
+
+        On the queueing thread, after the fact; for a delayed work when its timer is armed, for
+        a periodic one the first time only. Like the other two hooks it may be set at any time,
+        is called under no lock, and what it raises goes to ``sys.unraisablehook``.
+
+        Setting it raises TypeError for what cannot be called.
+        """
+        return self._core.on_queue
+
+    @on_queue.setter
+    def on_queue(self, hook: Callable[[Work], object] | None) -> None:
+        self._core.on_queue = _checked_hook(hook, "on_queue")
+
+    @property
+    def on_start(self) -> Callable[[Work], object] | None:
+        """Called with each work right before its callback, on the worker's thread."""
+        return self._core.on_start
+
+    @on_start.setter
+    def on_start(self, hook: Callable[[Work], object] | None) -> None:
+        self._core.on_start = _checked_hook(hook, "on_start")
+
+    @property
+    def on_end(self) -> Callable[[Work], object] | None:
+        """Called with each work right after its callback, on the worker's thread."""
+        return self._core.on_end
+
+    @on_end.setter
+    def on_end(self, hook: Callable[[Work], object] | None) -> None:
+        self._core.on_end = _checked_hook(hook, "on_end")
+
+    def stats(self) -> dict[str, int]:
+        """Return its counters, all taken at one moment.
+
+        ``queued``: works put on the list. ``executed``: runs begun. ``coalesced``: queueings
+        that met a pending work. ``cancelled``: pending runs dropped by cancel, disable and
+        destroy. ``pending``: on the list now. ``delayed``: timers that run now. ``sleeps``:
+        times it went to sleep for want of works. ``poll_hits``: times that polling spared it
+        the sleep; always 0 here.
+        """
+        core = self._core
+        with core.changed:
+            core.list_what_is_due()
+            return {
+                "queued": core.queued,
+                "executed": core.executed,
+                "coalesced": core.coalesced,
+                "cancelled": core.cancelled,
+                "pending": len(core.works),
+                "delayed": core.timers.running,
+                "sleeps": core.sleeps,
+                "poll_hits": 0,
+            }
+
+    def __repr__(self) -> str:
+        core = self._core
+        if core.closed:
+            state = "destroyed"
+        elif core.service is None:
+            state = "no thread"
+        elif core.freeze_request is not None:
+            state = "frozen"
+        else:
+            state = "running"
+        return f"<{type(self).__name__} {core.name!r} {state}, {len(core.works)} pending>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object")
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        core = getattr(self, "_core", None)
+        if core is None or core.closed or core.left_behind:
+            return
+        try:
+            _warn(f"worker was never destroyed: {self!r}", ResourceWarning, source=self)
+        finally:
+            core.close()  # a thread runs what is pending and leaves by itself
+            if core.service is None:
+                core.drop_pending()
+
+
+def _checked_hook(hook: _Hook | None, name: str) -> _Hook | None:
+    if hook is not None and not callable(hook):
+        raise TypeError(f"{name} must be callable or None, not {type(hook).__name__}")
+    return hook
+
+
+def should_stop() -> bool:
+    """Shall the running callback give way?
+
+    Returns True once stop() or destroy() of its worker was asked for, the exit of the
+    interpreter included.
+
+    Raises RuntimeError outside a worker's callback. As ``kthread_should_stop``.
+    """
+    core = here.core
+    if core is None:
+        raise RuntimeError("should_stop() is for use inside a worker's callback")
+    service = core.service
+    return core.closed or (service is not None and service.stop_asked)

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// The worker's source, and the scenarios, which may call what is static in it.
+#include "shim.hpp"
+
+#include "kthread_worker.h"
+
+#include "kthread_internal.h"
+
+#include "kthread_worker.c"
+#include "worker_flush.c"
+#include "worker_life.c"
+
+/* What a scenario itself does is no site of the core. */
+static model::site own_site = { __FILE__, 0, "scenario", model::AS_WRITTEN, 0 };
+#undef MODEL_SITE
+#define MODEL_SITE(text) own_site
+
+#include "model.hpp"
+#include "scenarios.hpp"
