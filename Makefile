@@ -43,6 +43,10 @@ test-c: ## the tests of the C core; needs no Python
 fuzz: ## the fuzz targets of the C core, each for a while (FUZZ_SECONDS=30)
 	$(MAKE) -C tests/c -j$(JOBS) fuzz $(if $(FUZZ_SECONDS),FUZZ_SECONDS='$(FUZZ_SECONDS)')
 
+.PHONY: mutants
+mutants: ## leave out each mend of a known fault from the C core: a test has to fail
+	$(MAKE) -C tests/c -j$(JOBS) mutants
+
 .PHONY: test-python
 test-python: $(STAMP)-$(TEST_EXTRA) ## the tests of the package, native and pure (TESTS="-k flush")
 	$(VENV)/bin/python -m pytest $(TESTS)
