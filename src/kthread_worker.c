@@ -206,7 +206,8 @@ void kthread_look_by_locked(struct kthread_worker *worker, uint64_t moment)
 	if (worker->next_look <= moment)
 		return; /* it will have looked by then anyway */
 	worker->next_look = moment;
-	kthread_poke_worker(worker);
+	if (!kthread_loop_looks_by_locked(worker, moment))
+		kthread_poke_worker(worker);
 }
 
 void kthread_tell_waiters(struct kthread_worker *worker)

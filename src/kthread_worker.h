@@ -913,7 +913,7 @@ int kthread_worker_run_pending(struct kthread_worker *worker);
 
 /*
  * kthread_worker_set_wake - be told when to call kthread_worker_run_pending
- * @wake: called once when there is something to do, or the earliest timer has changed,
+ * @wake: called once when there is something to do, or another timer is the earliest now,
  *	after the last run_pending came to its end; NULL: none
  *
  * It runs on the thread that queues, a signal handler included, and may not call back into

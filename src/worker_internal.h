@@ -231,6 +231,9 @@ KTHREAD_HIDDEN void kthread_drop_timers(struct kthread_worker *worker);
 
 /* ---- worker_loop.c ---- */
 
+/* Can the worker's descriptor see to it that somebody looks at that moment? Under lock. */
+KTHREAD_HIDDEN bool kthread_loop_looks_by_locked(struct kthread_worker *worker, uint64_t moment);
+
 /* Nobody calls worker->wake any more: close what kthread_worker_fd made. */
 KTHREAD_HIDDEN void kthread_end_loop(struct kthread_worker *worker);
 

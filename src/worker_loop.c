@@ -128,6 +128,15 @@ static void close_loop(struct kthread_loop *loop)
 
 /* ---- unattended ---- */
 
+/* Unless somebody was called already, who will set the timer. */
+bool kthread_loop_looks_by_locked(struct kthread_worker *worker, uint64_t moment)
+{
+	if (!moment || !worker->loop || load_relaxed(&worker->sleep) != UNATTENDED)
+		return false;
+	set_timer(worker->loop, moment);
+	return true;
+}
+
 /* From now on worker->wake is called when there is something to do; perhaps at once. */
 static void leave_unattended(struct kthread_worker *worker)
 {

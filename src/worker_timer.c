@@ -254,12 +254,31 @@ bool kthread_mod_delayed_work(struct kthread_worker *worker, struct kthread_dela
 
 /* ---- cutting short and dropping ---- */
 
+static bool never(const struct kthread_wait *wait)
+{
+	(void)wait;
+	return false;
+}
+
+/* Would a wait for the worker be refused? Then nothing is to change. */
+static bool closes_a_circle(struct kthread_worker *worker)
+{
+	struct kthread_wait wait = { .worker = worker, .reached = never };
+
+	if (kthread_served == worker)
+		return true;
+	if (kthread_wait_begin(&wait))
+		return true;
+	kthread_wait_end(&wait);
+	return false;
+}
+
 void kthread_cut_timer_short(struct kthread_work *work)
 {
 	uintptr_t state = load_acquire(&work->state); /* claim */
 	struct kthread_worker *worker = worker_of(state);
 
-	if (!(state & PENDING))
+	if (!(state & PENDING) || closes_a_circle(worker))
 		return;
 	lock_worker(worker);
 	if (worker_of(load_relaxed(&work->state)) == worker && work->place == TIMED &&
