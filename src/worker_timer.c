@@ -245,21 +245,13 @@ bool kthread_mod_delayed_work(struct kthread_worker *worker, struct kthread_dela
 
 /* ---- cutting short and dropping ---- */
 
-void kthread_cut_timer_short(struct kthread_work *work)
+void kthread_cut_timer_short_locked(struct kthread_worker *worker, struct kthread_work *work)
 {
-	uintptr_t state = load_acquire(&work->state); /* claim */
-	struct kthread_worker *worker = worker_of(state);
-
-	if (!(state & PENDING))
+	if (work->place != TIMED || (load_relaxed(&worker->flags) & (CLOSING | FORKED)))
 		return;
-	lock_worker(worker);
-	if (worker_of(load_relaxed(&work->state)) == worker && work->place == TIMED &&
-	    !(load_relaxed(&worker->flags) & (CLOSING | FORKED))) {
-		kthread_disarm_locked(worker, work);
-		kthread_append_locked(worker, work);
-		kthread_look_by_locked(worker, 0);
-	}
-	unlock_worker(worker);
+	kthread_disarm_locked(worker, work);
+	kthread_append_locked(worker, work);
+	kthread_look_by_locked(worker, 0);
 }
 
 void kthread_drop_timers(struct kthread_worker *worker)

@@ -609,3 +609,39 @@ TEST(worker_flushed_mod_puts_off_the_last)
 	}
 	CHECK_EQ(kthread_destroy_worker(worker), 0);
 }
+
+/* Its callback queues it with a delay: a flush cuts one timer short, not all that follow. */
+static void run_and_delay(struct kthread_work *work)
+{
+	struct owed *o = (struct owed *)work;
+
+	o->ended++;
+	if (!kthread_current_worker())
+		return;
+	CHECK(kthread_queue_delayed_work_status(kthread_current_worker(), &o->dwork, HOUR) >= 0 ||
+	      kthread_work_busy(work) & KTHREAD_WORK_REFUSED);
+}
+
+TEST(flush_waits_for_the_tick_it_cut_short_only)
+{
+	struct kthread_worker *worker = new_worker("ticks");
+	unsigned int rounds = stress_rounds(60000);
+	uint64_t random = stress_seed();
+	struct owed o;
+
+	test_needs_seconds(200);
+	owed_init(&o);
+	kthread_init_delayed_work(&o.dwork, run_and_delay);
+	for (int periodic = 0; periodic < 2; periodic++) {
+		if (periodic)
+			CHECK(kthread_queue_periodic_work(worker, &o.dwork, HOUR, HOUR));
+		else
+			CHECK(kthread_queue_delayed_work(worker, &o.dwork, HOUR));
+		for (unsigned int i = 0; i < rounds; i++) {
+			CHECK_EQ(kthread_flush_delayed_work(&o.dwork), 0);
+			spin(stress_random(&random) >> 24);
+		}
+		CHECK(kthread_cancel_delayed_work_sync(&o.dwork));
+	}
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
