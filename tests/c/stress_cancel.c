@@ -645,3 +645,51 @@ TEST(flush_waits_for_the_tick_it_cut_short_only)
 	}
 	CHECK_EQ(kthread_destroy_worker(worker), 0);
 }
+
+/* Another thread destroys the worker just as a run_pending has left something to do. */
+static int run_until_destroyed(void *arg)
+{
+	struct kthread_worker *worker = arg;
+	int result;
+
+	while ((result = kthread_worker_run_pending(worker)) >= 0)
+		;
+	return result == -ESHUTDOWN ? 0 : result;
+}
+
+static void run_for_ever(struct kthread_work *work)
+{
+	kthread_queue_work(kthread_current_worker(), work);
+}
+
+static void wake_nobody(struct kthread_worker *worker)
+{
+	(void)worker;
+}
+
+TEST(run_pending_against_destroy_with_a_wake_hook)
+{
+	unsigned int rounds = stress_rounds(10000);
+	uint64_t random = stress_seed();
+
+	test_needs_seconds(200);
+	for (unsigned int i = 0; i < rounds; i++) {
+		struct kthread_worker *worker = kthread_create_worker(0, "looped");
+		struct kthread_work work;
+		struct side runner;
+
+		CHECK(worker);
+		kthread_hold_worker(worker);
+		kthread_init_work(&work, run_for_ever);
+		/* Where there are no descriptors the first call fails, and the hook is set. */
+		if (!(i & 1) || kthread_worker_fd(worker) < 0)
+			CHECK_EQ(kthread_worker_set_wake(worker, wake_nobody), 0);
+		CHECK(kthread_queue_work(worker, &work));
+		side_start(&runner, run_until_destroyed, worker);
+		spin(stress_random(&random) >> 14);
+		CHECK_EQ(kthread_destroy_worker(worker), 0);
+		CHECK_EQ(side_join(&runner), 0);
+		CHECK_EQ(kthread_work_busy(&work), 0);
+		kthread_release_worker(worker);
+	}
+}
