@@ -225,6 +225,9 @@ KTHREAD_HIDDEN void kthread_disarm_locked(struct kthread_worker *worker, struct 
 KTHREAD_HIDDEN void kthread_cut_timer_short_locked(struct kthread_worker *worker,
 						   struct kthread_work *work);
 
+/* Does its timer run? Then until when; a live snapshot. */
+KTHREAD_HIDDEN bool kthread_get_deadline(struct kthread_work *work, uint64_t *deadline);
+
 /* The worker is closed: no timer runs out any more. */
 KTHREAD_HIDDEN void kthread_drop_timers(struct kthread_worker *worker);
 

@@ -693,3 +693,17 @@ TEST(run_pending_against_destroy_with_a_wake_hook)
 		kthread_release_worker(worker);
 	}
 }
+
+TEST(timer_that_never_ends_is_seen_to_run)
+{
+	struct kthread_worker *worker = new_worker("for ever");
+	struct owed o;
+
+	owed_init(&o);
+	CHECK(kthread_queue_delayed_work(worker, &o.dwork, KTHREAD_FOREVER));
+	CHECK_EQ(kthread_work_busy(&o.dwork.work), KTHREAD_WORK_PENDING | KTHREAD_WORK_TIMED);
+	CHECK_EQ(kthread_delayed_work_remaining(&o.dwork), KTHREAD_FOREVER);
+	CHECK(kthread_cancel_delayed_work(&o.dwork));
+	CHECK_EQ(kthread_work_busy(&o.dwork.work), 0);
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
