@@ -260,7 +260,9 @@ void kthread_drop_timers(struct kthread_worker *worker)
 		struct kthread_timer *timer;
 
 		lock_worker(worker);
-		timer = timers_earliest(&worker->timers);
+		/* Closed still: a destruction that was faster may have given it to others. */
+		timer = load_relaxed(&worker->flags) & CLOSING ?
+			timers_earliest(&worker->timers) : NULL;
 		if (timer)
 			kthread_drop_locked(worker, kthread_timed_work(timer));
 		unlock_worker(worker);
