@@ -223,8 +223,12 @@ KTHREAD_HIDDEN bool kthread_rearm_locked(struct kthread_worker *worker, struct k
 /* Disarm the timer of the work, which is armed. Under lock. */
 KTHREAD_HIDDEN void kthread_disarm_locked(struct kthread_worker *worker, struct kthread_work *work);
 
-/* If its timer runs, have the work listed now. */
-KTHREAD_HIDDEN void kthread_cut_timer_short(struct kthread_work *work);
+/* If its timer runs, have the work, which is pending here, listed now. Under lock. */
+KTHREAD_HIDDEN void kthread_cut_timer_short_locked(struct kthread_worker *worker,
+						   struct kthread_work *work);
+
+/* Does its timer run? Then until when; a live snapshot. */
+KTHREAD_HIDDEN bool kthread_get_deadline(struct kthread_work *work, uint64_t *deadline);
 
 /* The worker is closed: no timer runs out any more. */
 KTHREAD_HIDDEN void kthread_drop_timers(struct kthread_worker *worker);

@@ -254,40 +254,13 @@ bool kthread_mod_delayed_work(struct kthread_worker *worker, struct kthread_dela
 
 /* ---- cutting short and dropping ---- */
 
-static bool never(const struct kthread_wait *wait)
+void kthread_cut_timer_short_locked(struct kthread_worker *worker, struct kthread_work *work)
 {
-	(void)wait;
-	return false;
-}
-
-/* Would a wait for the worker be refused? Then nothing is to change. */
-static bool closes_a_circle(struct kthread_worker *worker)
-{
-	struct kthread_wait wait = { .worker = worker, .reached = never };
-
-	if (kthread_served == worker)
-		return true;
-	if (kthread_wait_begin(&wait))
-		return true;
-	kthread_wait_end(&wait);
-	return false;
-}
-
-void kthread_cut_timer_short(struct kthread_work *work)
-{
-	uintptr_t state = load_acquire(&work->state); /* claim */
-	struct kthread_worker *worker = worker_of(state);
-
-	if (!(state & PENDING) || closes_a_circle(worker))
+	if (work->place != TIMED || (load_relaxed(&worker->flags) & (CLOSING | FORKED)))
 		return;
-	lock_worker(worker);
-	if (worker_of(load_relaxed(&work->state)) == worker && work->place == TIMED &&
-	    !(load_relaxed(&worker->flags) & (CLOSING | FORKED))) {
-		kthread_disarm_locked(worker, work);
-		kthread_append_locked(worker, work);
-		kthread_look_by_locked(worker, 0);
-	}
-	unlock_worker(worker);
+	kthread_disarm_locked(worker, work);
+	kthread_append_locked(worker, work);
+	kthread_look_by_locked(worker, 0);
 }
 
 void kthread_drop_timers(struct kthread_worker *worker)
@@ -296,7 +269,9 @@ void kthread_drop_timers(struct kthread_worker *worker)
 		struct kthread_timer *timer;
 
 		lock_worker(worker);
-		timer = timers_earliest(&worker->timers);
+		/* Closed still: a destruction that was faster may have given it to others. */
+		timer = load_relaxed(&worker->flags) & CLOSING ?
+			timers_earliest(&worker->timers) : NULL;
 		if (timer)
 			kthread_drop_locked(worker, kthread_timed_work(timer));
 		unlock_worker(worker);
@@ -309,23 +284,27 @@ void kthread_drop_timers(struct kthread_worker *worker)
 
 /* ---- what they say of themselves ---- */
 
+bool kthread_get_deadline(struct kthread_work *work, uint64_t *deadline)
+{
+	uintptr_t state = load_acquire(&work->state); /* claim */
+	struct kthread_worker *worker = worker_of(state);
+	bool timed;
+
+	if (!(state & PENDING) || work->kind != KTHREAD_WORK_DELAYED)
+		return false;
+	lock_worker(worker);
+	timed = worker_of(load_relaxed(&work->state)) == worker && work->place == TIMED;
+	if (timed)
+		*deadline = delayed(work)->timer.deadline;
+	unlock_worker(worker);
+	return timed;
+}
+
 uint64_t kthread_delayed_work_remaining(struct kthread_delayed_work *dwork)
 {
-	uint64_t deadline = UINT64_MAX, now;
-	struct kthread_worker *worker;
-	uintptr_t state;
+	uint64_t deadline, now;
 
-	if (!dwork)
-		return KTHREAD_FOREVER;
-	state = load_acquire(&dwork->work.state); /* claim */
-	worker = worker_of(state);
-	if (!(state & PENDING))
-		return KTHREAD_FOREVER;
-	lock_worker(worker);
-	if (worker_of(load_relaxed(&dwork->work.state)) == worker && dwork->work.place == TIMED)
-		deadline = dwork->timer.deadline;
-	unlock_worker(worker);
-	if (deadline == UINT64_MAX)
+	if (!dwork || !kthread_get_deadline(&dwork->work, &deadline) || deadline == UINT64_MAX)
 		return KTHREAD_FOREVER;
 	now = park_clock_ns();
 	return deadline > now ? deadline - now : 0;
