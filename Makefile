@@ -37,11 +37,15 @@ test: test-c test-python ## all tests: of the C core, with sanitizers, and of th
 .PHONY: test-c
 test-c: ## the tests of the C core; needs no Python
 	$(MAKE) -C tests/c -j$(JOBS) check $(if $(C_VARIANTS),VARIANTS='$(C_VARIANTS)')
-	$(MAKE) -C tests/c headers oneline
+	$(MAKE) -C tests/c headers oneline probes
 
 .PHONY: fuzz
 fuzz: ## the fuzz targets of the C core, each for a while (FUZZ_SECONDS=30)
 	$(MAKE) -C tests/c -j$(JOBS) fuzz $(if $(FUZZ_SECONDS),FUZZ_SECONDS='$(FUZZ_SECONDS)')
+
+.PHONY: mutants
+mutants: ## leave out each mend of a known fault from the C core: a test has to fail
+	$(MAKE) -C tests/c -j$(JOBS) mutants
 
 .PHONY: test-python
 test-python: $(STAMP)-$(TEST_EXTRA) ## the tests of the package, native and pure (TESTS="-k flush")

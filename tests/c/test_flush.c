@@ -216,7 +216,7 @@ struct selfish {
 	struct kthread_worker *worker;
 	struct counted idle, pending;
 	bool again;
-	int own, own_again, own_timeout, other, none, all, step;
+	int own, own_again, own_timeout, own_now, other, none, all, step;
 };
 
 static void selfish_run(struct kthread_work *work)
@@ -228,6 +228,7 @@ static void selfish_run(struct kthread_work *work)
 		return;
 	s->again = true;
 	s->own = kthread_flush_work(work);
+	s->own_now = kthread_flush_work_timeout(work, 0);
 	s->none = kthread_flush_work(&s->idle.work);
 	CHECK(kthread_queue_work(s->worker, &s->pending.work));
 	s->other = kthread_flush_work(&s->pending.work);
@@ -249,6 +250,7 @@ TEST(own_callback_flush_is_a_deadlock)
 	CHECK(kthread_queue_work(s->worker, &s->work));
 	CHECK_EQ(kthread_flush_worker(s->worker), 0);
 	CHECK_EQ(s->own, -EDEADLK);
+	CHECK_EQ(s->own_now, -EDEADLK);
 	CHECK_EQ(s->none, 0);
 	CHECK_EQ(s->other, -EDEADLK);
 	CHECK_EQ(s->own_timeout, -EDEADLK);
