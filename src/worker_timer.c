@@ -155,15 +155,21 @@ bool kthread_queue_periodic_work(struct kthread_worker *worker,
 
 /* ---- modify ---- */
 
-/* It is blocked: by a cancel under way, or only disabled? */
+/*
+ * It was blocked: by a cancel under way, or only disabled? Returns -EAGAIN when it is neither
+ * any more: "refused" would have the caller think that it was not pending, and now is.
+ */
 static int blocked_status(struct kthread_work *work)
 {
-	bool cancelling;
+	int result = -EAGAIN;
 
 	kthread_lock_global();
-	cancelling = work->cancelling;
+	if (work->cancelling)
+		result = 1;
+	else if (work->disabled)
+		result = -ECANCELED;
 	kthread_unlock_global();
-	return cancelling ? 1 : -ECANCELED;
+	return result;
 }
 
 /*
@@ -173,18 +179,17 @@ static int blocked_status(struct kthread_work *work)
 static int modify_locked(struct kthread_worker *worker, struct kthread_work *work,
 			 uint64_t delay_ns)
 {
-	uintptr_t state;
-	int result;
+	int result = kthread_claim(worker, work);
 
-	if (work->place == NOWHERE && kthread_take_inbox_locked(worker))
-		kthread_poke_worker(worker);
-	result = kthread_claim(worker, work);
 	if (!MENDED(MOD_HEEDS_CANCEL) && result == -ECANCELED)
 		result = !(fetch_or_relaxed(&work->state, PENDING) & PENDING);
 	if (!result) {
 		/* Pending here: no run begins, and nothing is dropped, while the lock is held. */
-		state = load_relaxed(&work->state);
-		if (!(state & PENDING) || work->place == NOWHERE)
+		if (!is_pending_on(work, worker))
+			return -EAGAIN;
+		if (work->place == NOWHERE && kthread_take_inbox_locked(worker))
+			kthread_poke_worker(worker);
+		if (work->place == NOWHERE)
 			return -EAGAIN;
 		if (work->place == TIMED)
 			kthread_disarm_locked(worker, work);
@@ -214,12 +219,14 @@ int kthread_mod_delayed_work_status(struct kthread_worker *worker,
 			unsettled = result == -EAGAIN;
 		}
 		unlock_worker(worker);
+		if (result == -ECANCELED) {
+			result = blocked_status(&dwork->work);
+			unsettled = result == -EAGAIN;
+		}
 		if (!unsettled)
 			break;
 		kthread_wait_for_claims(worker, UINT64_MAX);
 	}
-	if (result == -ECANCELED)
-		result = blocked_status(&dwork->work);
 	return MENDED(MOD_RETURNS_PENDING) || result < 0 ? result : !result;
 }
 
@@ -239,7 +246,7 @@ void kthread_cut_timer_short(struct kthread_work *work)
 	if (!(state & PENDING))
 		return;
 	lock_worker(worker);
-	if (worker_of(load_relaxed(&work->state)) == worker && work->place == TIMED &&
+	if (is_pending_on(work, worker) && work->place == TIMED &&
 	    !(load_relaxed(&worker->flags) & (CLOSING | FORKED))) {
 		kthread_disarm_locked(worker, work);
 		kthread_append_locked(worker, work);
@@ -280,7 +287,7 @@ uint64_t kthread_delayed_work_remaining(struct kthread_delayed_work *dwork)
 	if (!(state & PENDING))
 		return KTHREAD_FOREVER;
 	lock_worker(worker);
-	if (worker_of(load_relaxed(&dwork->work.state)) == worker && dwork->work.place == TIMED)
+	if (is_pending_on(&dwork->work, worker) && dwork->work.place == TIMED)
 		deadline = dwork->timer.deadline;
 	unlock_worker(worker);
 	if (deadline == UINT64_MAX)
