@@ -427,8 +427,8 @@ void kthread_close_worker(struct kthread_worker *worker);
  * what is pending is run, its thread is joined (or returns from kthread_worker_fn), and the
  * memory of a worker that kthread_create_worker made is given back. Without a thread, or when the thread is
  * stopped meanwhile, nothing more runs: what is pending becomes idle and its flushers
- * return. A frozen worker is thawed first. A second destruction does nothing. A producer
- * that is preempted just as it queues is waited for.
+ * return. A frozen worker is thawed first, a parked thread unparked. A second destruction
+ * does nothing. A producer that is preempted just as it queues is waited for.
  *
  * The struct of a worker made by kthread_create_worker goes back to a pool of
  * workers, never to the system, so that a work which ran on it may be flushed or

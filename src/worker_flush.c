@@ -464,13 +464,18 @@ int kthread_flush_worker(struct kthread_worker *worker)
 static bool has_drained(const struct kthread_wait *wait)
 {
 	struct kthread_worker *worker = wait->worker;
-	bool drained;
+	bool executes, drained;
 
 	lock_worker(worker);
-	/* Claims first: who is seen gone has pushed. */
+	/*
+	 * The callback first: what it queued before it was seen gone is seen, and none begins
+	 * while the lock is held. Then claims: who is seen gone has pushed.
+	 */
+	executes = load_relaxed(&worker->current_work);
+	fence_acquire(&worker->current_work); /* flush-b1, pairs with worker-b0 */
 	drained = worker->life != wait->number ||
-		  (!has_claims(worker) && !load_relaxed(&worker->inbox) &&
-		   !worker->work_list.first && !load_relaxed(&worker->current_work));
+		  (!executes && !has_claims(worker) && !load_relaxed(&worker->inbox) &&
+		   !worker->work_list.first);
 	unlock_worker(worker);
 	return drained;
 }

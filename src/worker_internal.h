@@ -325,6 +325,14 @@ static inline uint64_t later_by(uint64_t moment, uint64_t ns)
 	return ns < UINT64_MAX - moment ? moment + ns : UINT64_MAX;
 }
 
+/* Is the work pending on this worker? Then, under its lock, its place and its timer are ours. */
+static inline bool is_pending_on(struct kthread_work *work, struct kthread_worker *worker)
+{
+	uintptr_t state = load_relaxed(&work->state);
+
+	return (state & PENDING) && worker_of(state) == worker;
+}
+
 static inline bool has_claims(struct kthread_worker *worker)
 {
 	return load_acquire(&worker->claims[0]) >= CLAIM || /* gate */
