@@ -828,6 +828,7 @@ unsigned int kthread_work_busy(struct kthread_work *work)
 {
 	struct kthread_worker *worker;
 	unsigned int busy = 0;
+	uint64_t deadline;
 	uintptr_t state;
 
 	if (!work)
@@ -838,8 +839,7 @@ unsigned int kthread_work_busy(struct kthread_work *work)
 		busy |= KTHREAD_WORK_REFUSED;
 	if (state & PENDING)
 		busy |= KTHREAD_WORK_PENDING;
-	if ((state & PENDING) && work->kind == KTHREAD_WORK_DELAYED &&
-	    kthread_delayed_work_remaining(delayed(work)) != KTHREAD_FOREVER)
+	if ((state & PENDING) && kthread_find_timer(work, &deadline))
 		busy |= KTHREAD_WORK_TIMED;
 	if (worker && load_relaxed(&worker->current_work) == work)
 		busy |= KTHREAD_WORK_EXECUTING;

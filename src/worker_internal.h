@@ -224,6 +224,9 @@ KTHREAD_HIDDEN void kthread_disarm_locked(struct kthread_worker *worker, struct 
 /* If its timer runs, have the work listed now. */
 KTHREAD_HIDDEN void kthread_cut_timer_short(struct kthread_work *work);
 
+/* Does a timer of the work run, and until when? A live snapshot. Without lock. */
+KTHREAD_HIDDEN bool kthread_find_timer(struct kthread_work *work, uint64_t *deadline);
+
 /* The worker is closed: no timer runs out any more. */
 KTHREAD_HIDDEN void kthread_drop_timers(struct kthread_worker *worker);
 

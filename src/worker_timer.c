@@ -274,23 +274,27 @@ void kthread_drop_timers(struct kthread_worker *worker)
 
 /* ---- what they say of themselves ---- */
 
+bool kthread_find_timer(struct kthread_work *work, uint64_t *deadline)
+{
+	uintptr_t state = load_acquire(&work->state); /* claim */
+	struct kthread_worker *worker = worker_of(state);
+	bool timed;
+
+	if (!(state & PENDING) || work->kind != KTHREAD_WORK_DELAYED)
+		return false;
+	lock_worker(worker);
+	timed = is_pending_on(work, worker) && work->place == TIMED;
+	if (timed)
+		*deadline = delayed(work)->timer.deadline;
+	unlock_worker(worker);
+	return timed;
+}
+
 uint64_t kthread_delayed_work_remaining(struct kthread_delayed_work *dwork)
 {
-	uint64_t deadline = UINT64_MAX, now;
-	struct kthread_worker *worker;
-	uintptr_t state;
+	uint64_t deadline, now;
 
-	if (!dwork)
-		return KTHREAD_FOREVER;
-	state = load_acquire(&dwork->work.state); /* claim */
-	worker = worker_of(state);
-	if (!(state & PENDING))
-		return KTHREAD_FOREVER;
-	lock_worker(worker);
-	if (is_pending_on(&dwork->work, worker) && dwork->work.place == TIMED)
-		deadline = dwork->timer.deadline;
-	unlock_worker(worker);
-	if (deadline == UINT64_MAX)
+	if (!dwork || !kthread_find_timer(&dwork->work, &deadline) || deadline == UINT64_MAX)
 		return KTHREAD_FOREVER;
 	now = park_clock_ns();
 	return deadline > now ? deadline - now : 0;
