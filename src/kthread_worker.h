@@ -568,7 +568,10 @@ bool kthread_mod_delayed_work(struct kthread_worker *worker, struct kthread_dela
 int kthread_mod_delayed_work_status(struct kthread_worker *worker,
 				    struct kthread_delayed_work *dwork, uint64_t delay_ns);
 
-/* kthread_delayed_work_remaining - nanoseconds until it is listed; KTHREAD_FOREVER: never. */
+/*
+ * kthread_delayed_work_remaining - nanoseconds until it is listed; KTHREAD_FOREVER: no timer
+ * runs, or one that never ends.
+ */
 uint64_t kthread_delayed_work_remaining(struct kthread_delayed_work *dwork);
 
 /* kthread_delayed_work_missed - ticks that a periodic work skipped since it was queued. */
