@@ -52,6 +52,7 @@ _Hook = Callable[["Work"], object]
 _FOREVER = 2**64 - 1
 _LONGEST_POLL_NS = 2**32 - 2
 _ADAPTIVE_POLL = 2**32 - 1
+_LONGEST_DELAY_NS = 2**62  # 146 years; from now it ends before the clock does
 
 _flush_work = lib.pykw_flush_work
 _names = itertools.count()
@@ -497,8 +498,7 @@ class PeriodicWork(DelayedWork):
 
 
 def _interval_ns(seconds: float) -> int:
-    """At least one, and so few that a thousand of them do not reach the end of the clock."""
-    return max(1, _nanoseconds(seconds, _FOREVER // 2**10))
+    return max(1, _nanoseconds(seconds, _LONGEST_DELAY_NS))
 
 
 # --- workers -----------------------------------------------------------------------------------
@@ -935,9 +935,9 @@ def _serve_here(core: _Core, call: Callable[[int, bool], int]) -> int:
 
 
 def _delay_ns(delay: float) -> int:
-    """Never shorter than asked for; what is longer than the clock lasts, as long as it lasts."""
+    """Never shorter than asked for, unless that is longer than the clock lasts."""
     seconds = delay_seconds(delay)
-    return min(math.ceil(seconds * 1e9), _FOREVER)
+    return math.ceil(seconds * 1e9) if seconds < _LONGEST_DELAY_NS / 1e9 else _LONGEST_DELAY_NS
 
 
 def current_work() -> Work | None:

@@ -206,7 +206,8 @@ void kthread_look_by_locked(struct kthread_worker *worker, uint64_t moment)
 	if (worker->next_look <= moment)
 		return; /* it will have looked by then anyway */
 	worker->next_look = moment;
-	kthread_poke_worker(worker);
+	if (!kthread_loop_looks_by_locked(worker, moment))
+		kthread_poke_worker(worker);
 }
 
 void kthread_tell_waiters(struct kthread_worker *worker)
@@ -828,6 +829,7 @@ unsigned int kthread_work_busy(struct kthread_work *work)
 {
 	struct kthread_worker *worker;
 	unsigned int busy = 0;
+	uint64_t deadline;
 	uintptr_t state;
 
 	if (!work)
@@ -838,8 +840,7 @@ unsigned int kthread_work_busy(struct kthread_work *work)
 		busy |= KTHREAD_WORK_REFUSED;
 	if (state & PENDING)
 		busy |= KTHREAD_WORK_PENDING;
-	if ((state & PENDING) && work->kind == KTHREAD_WORK_DELAYED &&
-	    kthread_delayed_work_remaining(delayed(work)) != KTHREAD_FOREVER)
+	if ((state & PENDING) && kthread_get_deadline(work, &deadline))
 		busy |= KTHREAD_WORK_TIMED;
 	if (worker && load_relaxed(&worker->current_work) == work)
 		busy |= KTHREAD_WORK_EXECUTING;

@@ -427,8 +427,8 @@ void kthread_close_worker(struct kthread_worker *worker);
  * what is pending is run, its thread is joined (or returns from kthread_worker_fn), and the
  * memory of a worker that kthread_create_worker made is given back. Without a thread, or when the thread is
  * stopped meanwhile, nothing more runs: what is pending becomes idle and its flushers
- * return. A frozen worker is thawed first. A second destruction does nothing. A producer
- * that is preempted just as it queues is waited for.
+ * return. A frozen worker is thawed first, a parked thread unparked. A second destruction
+ * does nothing. A producer that is preempted just as it queues is waited for.
  *
  * The struct of a worker made by kthread_create_worker goes back to a pool of
  * workers, never to the system, so that a work which ran on it may be flushed or
@@ -568,7 +568,10 @@ bool kthread_mod_delayed_work(struct kthread_worker *worker, struct kthread_dela
 int kthread_mod_delayed_work_status(struct kthread_worker *worker,
 				    struct kthread_delayed_work *dwork, uint64_t delay_ns);
 
-/* kthread_delayed_work_remaining - nanoseconds until it is listed; KTHREAD_FOREVER: no timer runs. */
+/*
+ * kthread_delayed_work_remaining - nanoseconds until it is listed; KTHREAD_FOREVER: no timer
+ * runs, or one that never ends.
+ */
 uint64_t kthread_delayed_work_remaining(struct kthread_delayed_work *dwork);
 
 /* kthread_delayed_work_missed - ticks that a periodic work skipped since it was queued. */
@@ -913,7 +916,7 @@ int kthread_worker_run_pending(struct kthread_worker *worker);
 
 /*
  * kthread_worker_set_wake - be told when to call kthread_worker_run_pending
- * @wake: called once when there is something to do, or the earliest timer has changed,
+ * @wake: called once when there is something to do, or another timer is the earliest now,
  *	after the last run_pending came to its end; NULL: none
  *
  * It runs on the thread that queues, a signal handler included, and may not call back into

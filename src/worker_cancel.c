@@ -74,13 +74,6 @@ void kthread_tell_flushers_of_dropped(struct kthread_worker *worker)
 		kthread_tell_waiters(worker);
 }
 
-static bool is_pending_on(struct kthread_work *work, struct kthread_worker *worker)
-{
-	uintptr_t state = load_relaxed(&work->state);
-
-	return (state & PENDING) && worker_of(state) == worker;
-}
-
 bool kthread_drop_pending(struct kthread_work *work)
 {
 	for (;;) {

@@ -89,23 +89,16 @@ int kthread_sleep_until_over(const struct kthread_wait *wait, uint64_t deadline,
 
 /* ---- flush ---- */
 
-void kthread_flush_begin_work(struct kthread_flush *flush, struct kthread_work *work)
+/*
+ * Note the run that is pending, else the last one begun. While started_seq stays the same,
+ * state is of the same moment, or is about to follow it: then PARITY differs, and the run
+ * seen pending has just got its number. Returns whether one is pending.
+ */
+static bool note_run(struct kthread_flush *flush, struct kthread_work *work)
 {
 	uint32_t started;
 	uintptr_t state;
 
-	flush->worker = NULL;
-	flush->work = work;
-	flush->sealed = true;
-	if (!work)
-		return;
-	if (MENDED(FLUSH_CUTS_TIMER) && work->kind == KTHREAD_WORK_DELAYED)
-		kthread_cut_timer_short(work);
-	/*
-	 * Wait for the run that is pending, else for the last one begun. While started_seq
-	 * stays the same, state is of the same moment, or is about to follow it: then
-	 * PARITY differs, and the run seen pending has just got its number.
-	 */
 	do {
 		started = load_acquire(&work->started_seq); /* F */
 		state = load_acquire(&work->state); /* claim */
@@ -114,6 +107,52 @@ void kthread_flush_begin_work(struct kthread_flush *flush, struct kthread_work *
 	flush->target = started;
 	if (MENDED(NUMBER_AT_DEQUEUE) && (state & PENDING) && !(state & PARITY) == !(started & 1))
 		flush->target++;
+	return state & PENDING;
+}
+
+/*
+ * The same of a delayed work whose run is pending, and cut its timer short. Both under one
+ * lock: in between that run could begin, and its callback, or its period, arm the timer for
+ * an hour, and that would be noted.
+ */
+static void note_run_and_cut_short(struct kthread_flush *flush, struct kthread_work *work)
+{
+	struct kthread_worker *worker;
+
+	do {
+		worker = flush->worker;
+		lock_worker(worker);
+		if (note_run(flush, work) && flush->worker == worker)
+			kthread_cut_timer_short_locked(worker, work);
+		unlock_worker(worker);
+	} while (flush->worker != worker); /* it has moved */
+}
+
+static bool never(const struct kthread_wait *wait)
+{
+	(void)wait;
+	return false;
+}
+
+/* Will a wait for the worker be refused? Then nothing is to change. */
+static bool closes_a_circle(struct kthread_worker *worker)
+{
+	struct kthread_wait wait = { .worker = worker, .reached = never };
+
+	if (kthread_served == worker || kthread_wait_begin(&wait))
+		return true;
+	kthread_wait_end(&wait);
+	return false;
+}
+
+void kthread_flush_begin_work(struct kthread_flush *flush, struct kthread_work *work)
+{
+	flush->worker = NULL;
+	flush->work = work;
+	flush->sealed = true;
+	if (work && note_run(flush, work) && MENDED(FLUSH_CUTS_TIMER) &&
+	    work->kind == KTHREAD_WORK_DELAYED && !closes_a_circle(flush->worker))
+		note_run_and_cut_short(flush, work);
 }
 
 /* All that is listed now is of this epoch or an earlier one, and to be waited for. */
@@ -425,13 +464,18 @@ int kthread_flush_worker(struct kthread_worker *worker)
 static bool has_drained(const struct kthread_wait *wait)
 {
 	struct kthread_worker *worker = wait->worker;
-	bool drained;
+	bool executes, drained;
 
 	lock_worker(worker);
-	/* Claims first: who is seen gone has pushed. */
+	/*
+	 * The callback first: what it queued before it was seen gone is seen, and none begins
+	 * while the lock is held. Then claims: who is seen gone has pushed.
+	 */
+	executes = load_relaxed(&worker->current_work);
+	fence_acquire(&worker->current_work); /* flush-b1, pairs with worker-b0 */
 	drained = worker->life != wait->number ||
-		  (!has_claims(worker) && !load_relaxed(&worker->inbox) &&
-		   !worker->work_list.first && !load_relaxed(&worker->current_work));
+		  (!executes && !has_claims(worker) && !load_relaxed(&worker->inbox) &&
+		   !worker->work_list.first);
 	unlock_worker(worker);
 	return drained;
 }

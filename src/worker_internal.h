@@ -223,13 +223,20 @@ KTHREAD_HIDDEN bool kthread_rearm_locked(struct kthread_worker *worker, struct k
 /* Disarm the timer of the work, which is armed. Under lock. */
 KTHREAD_HIDDEN void kthread_disarm_locked(struct kthread_worker *worker, struct kthread_work *work);
 
-/* If its timer runs, have the work listed now. */
-KTHREAD_HIDDEN void kthread_cut_timer_short(struct kthread_work *work);
+/* If its timer runs, have the work, which is pending here, listed now. Under lock. */
+KTHREAD_HIDDEN void kthread_cut_timer_short_locked(struct kthread_worker *worker,
+						   struct kthread_work *work);
+
+/* Does its timer run? Then until when; a live snapshot. */
+KTHREAD_HIDDEN bool kthread_get_deadline(struct kthread_work *work, uint64_t *deadline);
 
 /* The worker is closed: no timer runs out any more. */
 KTHREAD_HIDDEN void kthread_drop_timers(struct kthread_worker *worker);
 
 /* ---- worker_loop.c ---- */
+
+/* Can the worker's descriptor see to it that somebody looks at that moment? Under lock. */
+KTHREAD_HIDDEN bool kthread_loop_looks_by_locked(struct kthread_worker *worker, uint64_t moment);
 
 /* Nobody calls worker->wake any more: close what kthread_worker_fd made. */
 KTHREAD_HIDDEN void kthread_end_loop(struct kthread_worker *worker);
@@ -316,6 +323,14 @@ static inline void end_pending(struct kthread_work *work, bool again)
 static inline uint64_t later_by(uint64_t moment, uint64_t ns)
 {
 	return ns < UINT64_MAX - moment ? moment + ns : UINT64_MAX;
+}
+
+/* Is the work pending on this worker? Then, under its lock, its place and its timer are ours. */
+static inline bool is_pending_on(struct kthread_work *work, struct kthread_worker *worker)
+{
+	uintptr_t state = load_relaxed(&work->state);
+
+	return (state & PENDING) && worker_of(state) == worker;
 }
 
 static inline bool has_claims(struct kthread_worker *worker)

@@ -461,7 +461,7 @@ static bool has_left(const struct kthread_wait *wait)
 	return left;
 }
 
-/* Ask the attached thread, if there is one, to leave; thaw it for that. Under lock. */
+/* Ask the attached thread, if there is one, to leave; thaw and unpark it for that. Under lock. */
 static void ask_to_leave_locked(struct kthread_worker *worker, uint32_t how)
 {
 	struct kthread *k = load_relaxed(&worker->task);
@@ -470,6 +470,7 @@ static void ask_to_leave_locked(struct kthread_worker *worker, uint32_t how)
 	if (k) {
 		kthread_ask(k, true);
 		kthread_thaw(k);
+		kthread_unpark(k);
 	}
 	kthread_tell_waiters(worker); /* a freeze that was waited for is off */
 }

@@ -128,10 +128,19 @@ static void close_loop(struct kthread_loop *loop)
 
 /* ---- unattended ---- */
 
+/* Unless somebody was called already, who will set the timer. */
+bool kthread_loop_looks_by_locked(struct kthread_worker *worker, uint64_t moment)
+{
+	if (!moment || !worker->loop || load_relaxed(&worker->sleep) != UNATTENDED)
+		return false;
+	set_timer(worker->loop, moment);
+	return true;
+}
+
 /* From now on worker->wake is called when there is something to do; perhaps at once. */
 static void leave_unattended(struct kthread_worker *worker)
 {
-	bool something = false, unattended = false;
+	bool something;
 
 	lock_worker(worker);
 	if (worker->wake && !load_relaxed(&worker->task)) {
@@ -141,15 +150,13 @@ static void leave_unattended(struct kthread_worker *worker)
 		/* A frozen worker, or one that is closed, has nothing to do; a thaw pokes. */
 		something = worker->work_list.first &&
 			    !(load_relaxed(&worker->flags) & (FREEZE | CLOSING | DEAD));
-		unattended = true;
 		store_relaxed(&worker->sleep, UNATTENDED);
+		fence_full(); /* park-b0, pairs with park-b1 */
+		/* Under lock: what it calls is closed by a destruction. */
+		if (something || load_relaxed(&worker->inbox))
+			kthread_wake_loop(worker);
 	}
 	unlock_worker(worker);
-	if (!unattended)
-		return;
-	fence_full(); /* park-b0, pairs with park-b1 */
-	if (something || load_relaxed(&worker->inbox))
-		kthread_wake_loop(worker);
 }
 
 int kthread_worker_set_wake(struct kthread_worker *worker,

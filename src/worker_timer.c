@@ -165,17 +165,20 @@ bool kthread_queue_periodic_work(struct kthread_worker *worker,
 /* ---- modify ---- */
 
 /*
- * It was blocked: by a cancel under way, or only disabled? The cancel may have ended by now,
- * so what is looked for is the disabling.
+ * It was blocked: by a cancel under way, or only disabled? Returns -EAGAIN when it is neither
+ * any more: "refused" would have the caller think that it was not pending, and now is.
  */
 static int blocked_status(struct kthread_work *work)
 {
-	bool disabled;
+	int result = -EAGAIN;
 
 	kthread_lock_global();
-	disabled = work->disabled && !work->cancelling;
+	if (work->cancelling)
+		result = 1;
+	else if (work->disabled)
+		result = -ECANCELED;
 	kthread_unlock_global();
-	return disabled ? -ECANCELED : 1;
+	return result;
 }
 
 /*
@@ -185,18 +188,14 @@ static int blocked_status(struct kthread_work *work)
 static int modify_locked(struct kthread_worker *worker, struct kthread_work *work,
 			 uint64_t delay_ns)
 {
-	uintptr_t state;
-	int result;
+	int result = kthread_claim(worker, work);
 
-	/* First: until it is known to be pending here, its place is under another's lock. */
-	result = kthread_claim(worker, work);
 	if (!MENDED(MOD_HEEDS_CANCEL) && result == -ECANCELED)
 		result = !(fetch_or_relaxed(&work->state, PENDING) & PENDING);
 	if (!result) {
 		/* Pending here: no run begins, and nothing is dropped, while the lock is held. */
-		state = load_relaxed(&work->state);
-		if (!(state & PENDING) || worker_of(state) != worker)
-			return -EAGAIN; /* it was given back */
+		if (!is_pending_on(work, worker))
+			return -EAGAIN;
 		if (work->place == NOWHERE && kthread_take_inbox_locked(worker))
 			kthread_poke_worker(worker);
 		if (work->place == NOWHERE)
@@ -229,6 +228,10 @@ int kthread_mod_delayed_work_status(struct kthread_worker *worker,
 			unsettled = result == -EAGAIN;
 		}
 		unlock_worker(worker);
+		if (result == -ECANCELED) {
+			result = blocked_status(&dwork->work);
+			unsettled = result == -EAGAIN;
+		}
 		if (!unsettled)
 			break;
 		kthread_wait_for_claims(worker, UINT64_MAX);
@@ -236,8 +239,6 @@ int kthread_mod_delayed_work_status(struct kthread_worker *worker,
 	/* What has left the list is waited for no more by who flushes the worker. */
 	if (result > 0)
 		kthread_tell_flushers_of_dropped(worker);
-	if (result == -ECANCELED)
-		result = blocked_status(&dwork->work);
 	return MENDED(MOD_RETURNS_PENDING) || result < 0 ? result : !result;
 }
 
@@ -254,21 +255,13 @@ bool kthread_mod_delayed_work(struct kthread_worker *worker, struct kthread_dela
 
 /* ---- cutting short and dropping ---- */
 
-void kthread_cut_timer_short(struct kthread_work *work)
+void kthread_cut_timer_short_locked(struct kthread_worker *worker, struct kthread_work *work)
 {
-	uintptr_t state = load_acquire(&work->state); /* claim */
-	struct kthread_worker *worker = worker_of(state);
-
-	if (!(state & PENDING))
+	if (work->place != TIMED || (load_relaxed(&worker->flags) & (CLOSING | FORKED)))
 		return;
-	lock_worker(worker);
-	if (worker_of(load_relaxed(&work->state)) == worker && work->place == TIMED &&
-	    !(load_relaxed(&worker->flags) & (CLOSING | FORKED))) {
-		kthread_disarm_locked(worker, work);
-		kthread_append_locked(worker, work);
-		kthread_look_by_locked(worker, 0);
-	}
-	unlock_worker(worker);
+	kthread_disarm_locked(worker, work);
+	kthread_append_locked(worker, work);
+	kthread_look_by_locked(worker, 0);
 }
 
 void kthread_drop_timers(struct kthread_worker *worker)
@@ -277,7 +270,9 @@ void kthread_drop_timers(struct kthread_worker *worker)
 		struct kthread_timer *timer;
 
 		lock_worker(worker);
-		timer = timers_earliest(&worker->timers);
+		/* Closed still: a destruction that was faster may have given it to others. */
+		timer = load_relaxed(&worker->flags) & CLOSING ?
+			timers_earliest(&worker->timers) : NULL;
 		if (timer)
 			kthread_drop_locked(worker, kthread_timed_work(timer));
 		unlock_worker(worker);
@@ -290,23 +285,27 @@ void kthread_drop_timers(struct kthread_worker *worker)
 
 /* ---- what they say of themselves ---- */
 
+bool kthread_get_deadline(struct kthread_work *work, uint64_t *deadline)
+{
+	uintptr_t state = load_acquire(&work->state); /* claim */
+	struct kthread_worker *worker = worker_of(state);
+	bool timed;
+
+	if (!(state & PENDING) || work->kind != KTHREAD_WORK_DELAYED)
+		return false;
+	lock_worker(worker);
+	timed = is_pending_on(work, worker) && work->place == TIMED;
+	if (timed)
+		*deadline = delayed(work)->timer.deadline;
+	unlock_worker(worker);
+	return timed;
+}
+
 uint64_t kthread_delayed_work_remaining(struct kthread_delayed_work *dwork)
 {
-	uint64_t deadline = UINT64_MAX, now;
-	struct kthread_worker *worker;
-	uintptr_t state;
+	uint64_t deadline, now;
 
-	if (!dwork)
-		return KTHREAD_FOREVER;
-	state = load_acquire(&dwork->work.state); /* claim */
-	worker = worker_of(state);
-	if (!(state & PENDING))
-		return KTHREAD_FOREVER;
-	lock_worker(worker);
-	if (worker_of(load_relaxed(&dwork->work.state)) == worker && dwork->work.place == TIMED)
-		deadline = dwork->timer.deadline;
-	unlock_worker(worker);
-	if (deadline == UINT64_MAX)
+	if (!dwork || !kthread_get_deadline(&dwork->work, &deadline) || deadline == UINT64_MAX)
 		return KTHREAD_FOREVER;
 	now = park_clock_ns();
 	return deadline > now ? deadline - now : 0;

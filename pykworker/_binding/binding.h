@@ -135,6 +135,9 @@ struct pykw_work *pykw_object_of(struct kthread_work *work);
 /* A queueing of the Work said true. */
 void pykw_trace_queue(struct pykw_worker *pw, PyObject *work);
 
+/* It is not periodic any more. Was it? Under the GIL. */
+bool pykw_end_ticks(struct pykw_work *w);
+
 /* The worker's thread leaves. Under the GIL. */
 void pykw_forget_runs(struct pykw_worker *pw);
 

@@ -39,12 +39,20 @@ PyObject *pykw_fetch_exception(void)
 
 static PyObject *cancel_sentinel; /* what a periodic work returns to be cancelled */
 
+bool pykw_end_ticks(struct pykw_work *w)
+{
+	bool ticked = w->timer && w->timer->period_ns;
+
+	if (ticked)
+		w->timer->period_ns = 0;
+	return ticked;
+}
+
 /* A callback may have ended the repetition by what it returned. */
 static void heed_result(struct pykw_work *w, const PyObject *result)
 {
-	if (result != cancel_sentinel || !w->timer->period_ns)
+	if (result != cancel_sentinel || !pykw_end_ticks(w))
 		return;
-	w->timer->period_ns = 0;
 	if (kthread_cancel_work(pykw_kwork(w)))
 		Py_DECREF(w); /* not the last reference: it executes */
 }
@@ -73,12 +81,16 @@ static void queue_next_tick(struct pykw_worker *pw, struct pykw_work *w)
 {
 	struct pykw_timer *timer = w->timer;
 	uint64_t deadline = timer->dwork.timer.deadline, now = gil_clock_ns(), skipped;
+	int result;
 
 	skipped = now > deadline ? (now - deadline) / timer->period_ns : 0;
 	deadline += (skipped + 1) * timer->period_ns;
-	if (kthread_queue_delayed_work_at(pw->worker, &timer->dwork, deadline) > 0) {
+	result = kthread_queue_delayed_work_at(pw->worker, &timer->dwork, deadline);
+	if (result > 0) {
 		Py_INCREF((PyObject *)w);
 		timer->missed += skipped;
+	} else if (result < 0) {
+		pykw_end_ticks(w); /* its worker is being destroyed */
 	}
 }
 
@@ -465,15 +477,19 @@ static int wait_for_cancel(void *cancel, uint64_t timeout_ns)
 	return kthread_cancel_wait(cancel, timeout_ns);
 }
 
+/*
+ * A periodic work whose run has begun, but not got the GIL yet, is about to be pending: then
+ * what is dropped is its next tick.
+ */
 static PyObject *cancel_and_wait(struct pykw_work *w, bool disable)
 {
 	struct kthread_cancel cancel;
 	int result = kthread_cancel_begin(&cancel, pykw_kwork(w)), overflow = 0;
+	bool ticked;
 
 	if (result)
 		return PyLong_FromLong(result);
-	if (w->timer)
-		w->timer->period_ns = 0;
+	ticked = pykw_end_ticks(w);
 	result = gil_wait(wait_for_cancel, &cancel, UINT64_MAX);
 	if (disable && result != -EINTR)
 		overflow = kthread_cancel_end_disabled(&cancel);
@@ -485,25 +501,24 @@ static PyObject *cancel_and_wait(struct pykw_work *w, bool disable)
 		return NULL;
 	if (!result)
 		result = overflow;
-	return PyLong_FromLong(result ? result : cancel.dropped);
+	return PyLong_FromLong(result ? result : cancel.dropped || ticked);
 }
 
 /* _cancel(how): "now", "wait" or "disable". 1: a pending run was dropped; 0; -errno. */
 static PyObject *work_cancel(PyObject *self, PyObject *how)
 {
 	struct pykw_work *w = (struct pykw_work *)self;
-	bool dropped;
+	bool dropped, ticked;
 
 	if (!pykw_kwork(w)->func)
 		return PyLong_FromLong(0); /* never made, or being collected */
 	if (PyUnicode_CompareWithASCIIString(how, "now"))
 		return cancel_and_wait(w, !PyUnicode_CompareWithASCIIString(how, "disable"));
-	if (w->timer)
-		w->timer->period_ns = 0;
+	ticked = pykw_end_ticks(w);
 	dropped = kthread_cancel_work(pykw_kwork(w));
 	if (dropped)
 		Py_DECREF(w);
-	return PyLong_FromLong(dropped);
+	return PyLong_FromLong(dropped || ticked);
 }
 
 /* _enable(): whether it may be queued again; None: it was not disabled. */

@@ -80,6 +80,7 @@ static void on_dropped(struct kthread_worker *worker, struct kthread_work *work)
 	PyGILState_STATE before = PyGILState_Ensure();
 
 	(void)worker;
+	pykw_end_ticks(pykw_object_of(work));
 	Py_DECREF((PyObject *)pykw_object_of(work));
 	PyGILState_Release(before);
 }
@@ -194,20 +195,28 @@ PyDoc_STRVAR(queue_doc,
 "\n"
 "As the kernel's kthread_queue_work.");
 
+/* Held, and counted, before it is pushed: then a native run may end at any time. */
+static int queue_one(struct pykw_worker *pw, PyObject *work)
+{
+	struct kthread_batch batch;
+	int result;
+
+	kthread_batch_begin(&batch, pw->worker);
+	result = add_one(pw, &batch, work);
+	kthread_batch_end(&batch);
+	return result;
+}
+
 static PyObject *worker_queue(PyObject *self, PyObject *work)
 {
 	struct pykw_worker *pw = handle_of(self);
-	struct kthread_batch batch;
 	int result;
 
 	if (!pw || !is_work(work))
 		return NULL;
 	if (pw->abandoned)
 		return raise_refusal(-ESHUTDOWN);
-	/* Held, and counted, before it is pushed: then a native run may end at any time. */
-	kthread_batch_begin(&batch, pw->worker);
-	result = add_one(pw, &batch, work);
-	kthread_batch_end(&batch);
+	result = queue_one(pw, work);
 	return answer(pw, work, result, result > 0);
 }
 
@@ -219,7 +228,10 @@ static bool parse_delayed(PyObject *args, PyObject **work, uint64_t *delay_ns)
 	if (!PyArg_ParseTuple(args, "O!K", pykw_work_type, work, &ns))
 		return false;
 	*delay_ns = ns;
-	return true;
+	if (((struct pykw_work *)*work)->timer)
+		return true;
+	raise_refusal(-EINVAL);
+	return false;
 }
 
 static PyObject *worker_queue_delayed(PyObject *self, PyObject *args)
@@ -283,18 +295,57 @@ static void fetch_ahead(PyObject *list, Py_ssize_t i, Py_ssize_t n)
 	__builtin_prefetch(object + 64, 1);
 }
 
+/* Returns how many of the works were queued; *result: why the last one looked at was refused. */
+static Py_ssize_t queue_all(struct pykw_worker *pw, PyObject *list, Py_ssize_t n, int *result)
+{
+	struct kthread_batch batch;
+	Py_ssize_t queued = 0;
+
+	for (Py_ssize_t i = 0; i < n && *result >= 0;) {
+		/* Some at a time, so that native works begin meanwhile. */
+		Py_ssize_t end = n - i < BATCH ? n : i + BATCH;
+
+		kthread_batch_begin(&batch, pw->worker);
+		for (; i < end && *result >= 0; i++) {
+			fetch_ahead(list, i, n);
+			*result = add_one(pw, &batch, PyList_GetItem(list, i));
+			queued += *result == 1;
+		}
+		kthread_batch_end(&batch);
+	}
+	return queued;
+}
+
+/* The same one by one, each told to the hook. */
+static Py_ssize_t queue_all_traced(struct pykw_worker *pw, PyObject *list, Py_ssize_t n, int *result)
+{
+	Py_ssize_t queued = 0;
+
+	for (Py_ssize_t i = 0; i < n && *result >= 0; i++) {
+		PyObject *work = PyList_GetItem(list, i);
+
+		*result = queue_one(pw, work);
+		queued += *result == 1;
+		if (*result > 0)
+			pykw_trace_queue(pw, work);
+	}
+	return queued;
+}
+
 static PyObject *worker_queue_many(PyObject *self, PyObject *works)
 {
 	struct pykw_worker *pw = handle_of(self);
-	struct kthread_batch batch;
 	Py_ssize_t n, queued = 0;
 	PyObject *list;
 	int result = 0;
 
 	if (!pw)
 		return NULL;
-	/* A list can be used as it is: no Python code runs from here on that could change it. */
-	list = PyList_Check(works) ? Py_NewRef(works) : PySequence_List(works);
+	/*
+	 * A list can be used as it is, unless hooks are called: no Python code runs from here on
+	 * that could change it.
+	 */
+	list = PyList_Check(works) && !pw->traced ? Py_NewRef(works) : PySequence_List(works);
 	if (!list)
 		return NULL;
 	n = PyList_Size(list);
@@ -307,18 +358,10 @@ static PyObject *worker_queue_many(PyObject *self, PyObject *works)
 	}
 	if (n && pw->abandoned)
 		result = -ESHUTDOWN;
-	for (Py_ssize_t i = 0; i < n && result >= 0;) {
-		/* Some at a time, so that native works begin meanwhile. */
-		Py_ssize_t end = n - i < BATCH ? n : i + BATCH;
-
-		kthread_batch_begin(&batch, pw->worker);
-		for (; i < end && result >= 0; i++) {
-			fetch_ahead(list, i, n);
-			result = add_one(pw, &batch, PyList_GetItem(list, i));
-			queued += result == 1;
-		}
-		kthread_batch_end(&batch);
-	}
+	else if (!pw->traced)
+		queued = queue_all(pw, list, n, &result);
+	else
+		queued = queue_all_traced(pw, list, n, &result);
 	Py_DECREF(list);
 	return result < 0 ? raise_refusal(result) : PyLong_FromSsize_t(queued);
 }

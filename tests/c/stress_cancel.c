@@ -609,3 +609,101 @@ TEST(worker_flushed_mod_puts_off_the_last)
 	}
 	CHECK_EQ(kthread_destroy_worker(worker), 0);
 }
+
+/* Its callback queues it with a delay: a flush cuts one timer short, not all that follow. */
+static void run_and_delay(struct kthread_work *work)
+{
+	struct owed *o = (struct owed *)work;
+
+	o->ended++;
+	if (!kthread_current_worker())
+		return;
+	CHECK(kthread_queue_delayed_work_status(kthread_current_worker(), &o->dwork, HOUR) >= 0 ||
+	      kthread_work_busy(work) & KTHREAD_WORK_REFUSED);
+}
+
+TEST(flush_waits_for_the_tick_it_cut_short_only)
+{
+	struct kthread_worker *worker = new_worker("ticks");
+	unsigned int rounds = stress_rounds(60000);
+	uint64_t random = stress_seed();
+	struct owed o;
+
+	test_needs_seconds(200);
+	owed_init(&o);
+	kthread_init_delayed_work(&o.dwork, run_and_delay);
+	for (int periodic = 0; periodic < 2; periodic++) {
+		if (periodic)
+			CHECK(kthread_queue_periodic_work(worker, &o.dwork, HOUR, HOUR));
+		else
+			CHECK(kthread_queue_delayed_work(worker, &o.dwork, HOUR));
+		for (unsigned int i = 0; i < rounds; i++) {
+			CHECK_EQ(kthread_flush_delayed_work(&o.dwork), 0);
+			spin(stress_random(&random) >> 24);
+		}
+		CHECK(kthread_cancel_delayed_work_sync(&o.dwork));
+	}
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
+
+/* Another thread destroys the worker just as a run_pending has left something to do. */
+static int run_until_destroyed(void *arg)
+{
+	struct kthread_worker *worker = arg;
+	int result;
+
+	while ((result = kthread_worker_run_pending(worker)) >= 0)
+		;
+	return result == -ESHUTDOWN ? 0 : result;
+}
+
+static void run_for_ever(struct kthread_work *work)
+{
+	kthread_queue_work(kthread_current_worker(), work);
+}
+
+static void wake_nobody(struct kthread_worker *worker)
+{
+	(void)worker;
+}
+
+TEST(run_pending_against_destroy_with_a_wake_hook)
+{
+	unsigned int rounds = stress_rounds(10000);
+	uint64_t random = stress_seed();
+
+	test_needs_seconds(200);
+	for (unsigned int i = 0; i < rounds; i++) {
+		struct kthread_worker *worker = kthread_create_worker(0, "looped");
+		struct kthread_work work;
+		struct side runner;
+
+		CHECK(worker);
+		kthread_hold_worker(worker);
+		kthread_init_work(&work, run_for_ever);
+		/* Where there are no descriptors the first call fails, and the hook is set. */
+		if (!(i & 1) || kthread_worker_fd(worker) < 0)
+			CHECK_EQ(kthread_worker_set_wake(worker, wake_nobody), 0);
+		CHECK(kthread_queue_work(worker, &work));
+		side_start(&runner, run_until_destroyed, worker);
+		spin(stress_random(&random) >> 14);
+		CHECK_EQ(kthread_destroy_worker(worker), 0);
+		CHECK_EQ(side_join(&runner), 0);
+		CHECK_EQ(kthread_work_busy(&work), 0);
+		kthread_release_worker(worker);
+	}
+}
+
+TEST(timer_that_never_ends_is_seen_to_run)
+{
+	struct kthread_worker *worker = new_worker("for ever");
+	struct owed o;
+
+	owed_init(&o);
+	CHECK(kthread_queue_delayed_work(worker, &o.dwork, KTHREAD_FOREVER));
+	CHECK_EQ(kthread_work_busy(&o.dwork.work), KTHREAD_WORK_PENDING | KTHREAD_WORK_TIMED);
+	CHECK_EQ(kthread_delayed_work_remaining(&o.dwork), KTHREAD_FOREVER);
+	CHECK(kthread_cancel_delayed_work(&o.dwork));
+	CHECK_EQ(kthread_work_busy(&o.dwork.work), 0);
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}

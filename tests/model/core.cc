@@ -6,9 +6,7 @@
 
 #include "kthread_internal.h"
 
-#include "kthread_worker.c"
-#include "worker_flush.c"
-#include "worker_life.c"
+#include "worker_sources.h"
 
 /* What a scenario itself does is no site of the core. */
 static model::site own_site = { __FILE__, 0, "scenario", model::AS_WRITTEN, 0 };

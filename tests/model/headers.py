@@ -11,6 +11,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+# A unit of its own, and what the shim stands for.
+OTHERS = {"kthread.c", "park.c"}
+
 HEADERS = ["kthread.h", "kthread_worker.h", "kthread_internal.h"]
 
 # They steer how long to poll and what is counted, never what is correct.
@@ -19,7 +22,13 @@ QUIET = {"waker_cpu", "cpu", "poll_max_ns", "flush_poll_ns"}
 # Their addresses are kept in pointers of the plain type; each is used under a lock.
 RAW = {"waiters", "registry_next", "registry_prev"}
 
-STRUCTS = {"kthread_work", "kthread_work_list", "kthread_worker", "kthread"}
+STRUCTS = {
+    "kthread",
+    "kthread_delayed_work",
+    "kthread_work",
+    "kthread_work_list",
+    "kthread_worker",
+}
 
 STRUCT = re.compile(r"^struct (\w+) \{\n(.*?)^\};", re.MULTILINE | re.DOTALL)
 ATOMIC = re.compile(r"^\t(?:KTHREAD_ATOMIC|_Atomic)\(([^;]*)\) (\w+);", re.MULTILINE)
@@ -53,10 +62,18 @@ def converted(text: str) -> str:
     return STRUCT.sub(members, text)
 
 
+def worker_sources(source: Path) -> str:
+    """The worker's files, as core.cc includes them."""
+    names = [path.name for path in sorted(source.glob("*.c")) if path.name not in OTHERS]
+    return "".join(f'#include "{name}"\n' for name in names)
+
+
 def convert_all(source: Path, target: Path) -> None:
+    """Write the headers, and the list of the worker's files."""
     target.mkdir(parents=True, exist_ok=True)
-    for name in HEADERS:
-        text = converted((source / name).read_text())
+    texts = {name: converted((source / name).read_text()) for name in HEADERS}
+    texts["worker_sources.h"] = worker_sources(source)
+    for name, text in texts.items():
         out = target / name
         if not out.exists() or out.read_text() != text:
             out.write_text(text)

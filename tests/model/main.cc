@@ -32,17 +32,102 @@ namespace model {
 
 scenario *scenarios;
 
-static bool wakes_in_vain;
+static bool wakes_in_vain, wants_trace;
 
 bool may_wake_in_vain()
 {
 	return wakes_in_vain;
 }
 
-scenario::scenario(const char *name, int threads, int bound, bool (*run)(rl::test_params &))
-	: name(name), threads(threads), bound(bound), run(run), next(scenarios)
+scenario::scenario(const char *name, int threads, int extra, int bound, body *(*make)(void *))
+	: name(name), threads(threads), extra(extra), bound(bound), make(make), next(scenarios)
 {
 	scenarios = this;
+}
+
+static const scenario *running;
+
+/* The test as Relacy takes it: one type for all scenarios with as many threads. */
+template <int THREADS, int EXTRA>
+struct suite : rl::test_suite<suite<THREADS, EXTRA>, THREADS> {
+	static rl::thread_id_t const dynamic_thread_count = EXTRA;
+
+	alignas(64) char room[ROOM];
+	body *it;
+
+	static void nobody(rl::atomic_data *data)
+	{
+		auto *d = static_cast<rl::atomic_data_impl<THREADS + EXTRA> *>(data);
+
+		for (auto &record : d->history_)
+			for (auto &order : record.first_seen_order_)
+				order = (rl::timestamp_t)-1;
+	}
+	suite()
+	{
+		seen_by_nobody = nobody;
+		begin_execution();
+		it = running->make(room);
+	}
+	~suite()
+	{
+		it->~body();
+	}
+	void before()
+	{
+		it->before();
+		end_set_up();
+	}
+	void thread(unsigned index)
+	{
+		resumed();
+		it->thread(index);
+	}
+	void after()
+	{
+		it->after();
+		end_execution();
+	}
+};
+
+template <int THREADS, int EXTRA> bool simulate(rl::test_params &params)
+{
+	using test = suite<THREADS, EXTRA>;
+	constexpr int all = THREADS + EXTRA;
+	bool exhaustive = params.search_type == rl::fair_full_search_scheduler_type;
+	rl::ostringstream state, again;
+	rl::test_result_e result;
+
+	params.initial_state = "";
+	result = exhaustive ?
+			 rl::run_test<test, rl::full_search_scheduler<all>>(params, state, false) :
+			 rl::run_test<test, rl::context_bound_scheduler<all>>(params, state, false);
+	if (result == rl::test_result_success || !wants_trace)
+		return result == rl::test_result_success;
+	params.initial_state = state.str();
+	params.collect_history = true;
+	if (exhaustive)
+		rl::run_test<test, rl::full_search_scheduler<all>>(params, again, true);
+	else
+		rl::run_test<test, rl::context_bound_scheduler<all>>(params, again, true);
+	return false;
+}
+
+static bool simulate(rl::test_params &params)
+{
+	switch (running->threads * 10 + running->extra) {
+	case 11:
+		return simulate<1, 1>(params);
+	case 20:
+		return simulate<2, 0>(params);
+	case 21:
+		return simulate<2, 1>(params);
+	case 30:
+		return simulate<3, 0>(params);
+	default:
+		fprintf(stderr, "model: no scenario has so many threads yet\n");
+		abort();
+	}
 }
 
 static char *fresh_data, *fresh_bss;
@@ -110,7 +195,7 @@ static void print_sites(bool used_only)
 			printf("%s:%d:%s\n", base_name(s->file), s->line, s->word);
 }
 
-static rl::test_params parameters(const scenario *s, int bound, std::ostream &out)
+static rl::test_params parameters(int bound, std::ostream &out)
 {
 	rl::test_params params;
 
@@ -120,27 +205,25 @@ static rl::test_params parameters(const scenario *s, int bound, std::ostream &ou
 	params.execution_depth_limit = 5000;
 	params.output_stream = &out;
 	params.progress_stream = &out;
-	(void)s;
 	return params;
 }
 
 /* Until no execution shows more that is shared than was known at its beginning. */
-static int simulate_all(const scenario *s, int bound, bool trace)
+static int simulate_all(int bound)
 {
 	uint64_t executions = 0;
 	int rounds = 0;
 
 	do {
 		rl::ostringstream text;
-		rl::test_params params = parameters(s, bound, text);
+		rl::test_params params = parameters(bound, text);
 		bool good;
 
-		params.collect_history = false;
-		good = s->run(params);
+		good = simulate(params);
 		executions += params.stop_iteration;
 		rounds++;
 		if (!good) {
-			if (trace)
+			if (wants_trace)
 				std::cout << text.str().c_str();
 			printf("%s after %llu executions\n",
 			       rl::test_result_str(params.test_result),
@@ -161,7 +244,7 @@ static int misuse()
 
 static int run(int argc, char **argv)
 {
-	bool trace = false, uses = false;
+	bool uses = false;
 	const scenario *s;
 	int bound, result;
 
@@ -169,6 +252,7 @@ static int run(int argc, char **argv)
 		;
 	if (!s)
 		return misuse();
+	running = s;
 	bound = s->bound;
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--weaken") && i + 1 < argc) {
@@ -177,7 +261,7 @@ static int run(int argc, char **argv)
 		} else if (!strcmp(argv[i], "--bound") && i + 1 < argc) {
 			bound = atoi(argv[++i]);
 		} else if (!strcmp(argv[i], "--trace")) {
-			trace = true;
+			wants_trace = true;
 		} else if (!strcmp(argv[i], "--vain")) {
 			wakes_in_vain = true;
 		} else if (!strcmp(argv[i], "--uses")) {
@@ -186,7 +270,7 @@ static int run(int argc, char **argv)
 			return misuse();
 		}
 	}
-	result = simulate_all(s, bound, trace);
+	result = simulate_all(bound);
 	if (uses)
 		print_sites(true);
 	return result;
@@ -206,7 +290,7 @@ int main(int argc, char **argv)
 	}
 	if (argc == 2 && !strcmp(argv[1], "scenarios")) {
 		for (const scenario *s = scenarios; s; s = s->next)
-			printf("%s %d %d\n", s->name, s->threads, s->bound);
+			printf("%s %d %d\n", s->name, s->threads + s->extra, s->bound);
 		return 0;
 	}
 	if (argc >= 3 && !strcmp(argv[1], "run"))

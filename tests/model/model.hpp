@@ -2,10 +2,10 @@
 /*
  * model.hpp - a scenario, and how it is run. See shim.hpp.
  *
- * A scenario is a struct with
+ * A scenario is derived from body, and has
  *
- *	static constexpr int threads	those that begin at once
- *	static constexpr int extra	those that the core may create; 0: none
+ *	static constexpr int threads	those that begin at once; 2
+ *	static constexpr int extra	those that the core may create; 0
  *	static constexpr int bound	switches of a thread that could go on; EXHAUSTIVE: any number
  *	void before()			single-threaded
  *	void thread(unsigned)		of each thread
@@ -27,72 +27,56 @@ void end_set_up();
 void end_execution();
 void restore_statics();
 
+/* Mark a value as one that no thread has read. */
+extern void (*seen_by_nobody)(rl::atomic_data *data);
+
 /* Has an execution since the last call shown that more is shared? */
 bool sharing_has_grown();
 
 /* May a sleep end for no reason? */
 bool may_wake_in_vain();
 
+struct body {
+	static constexpr int threads = 2, extra = 0, bound = EXHAUSTIVE;
+
+	virtual ~body()
+	{
+	}
+	virtual void before()
+	{
+	}
+	virtual void thread(unsigned index) = 0;
+	virtual void after()
+	{
+	}
+};
+
+constexpr size_t ROOM = 8192; /* for a scenario's members */
+
 struct scenario {
 	const char *name;
 	int threads;
+	int extra;
 	int bound;
-	bool (*run)(rl::test_params &params);
+	body *(*make)(void *room);
 	scenario *next;
 
-	scenario(const char *name, int threads, int bound, bool (*run)(rl::test_params &));
+	scenario(const char *name, int threads, int extra, int bound, body *(*make)(void *));
 };
 
 extern scenario *scenarios;
 
-template <class S>
-struct suite : rl::test_suite<suite<S>, S::threads> {
-	static rl::thread_id_t const dynamic_thread_count = S::extra;
-
-	struct beginning {
-		beginning()
-		{
-			begin_execution();
-		}
-	} beginning_;
-	S it;
-
-	void before()
-	{
-		it.before();
-		end_set_up();
-	}
-	void thread(unsigned index)
-	{
-		resumed();
-		it.thread(index);
-	}
-	void after()
-	{
-		it.after();
-		end_execution();
-	}
-};
-
-struct defaults {
-	static constexpr int threads = 2, extra = 0, bound = EXHAUSTIVE;
-
-	void before()
-	{
-	}
-	void after()
-	{
-	}
-};
+template <class S> body *make_in(void *room)
+{
+	static_assert(sizeof(S) <= ROOM);
+	return new (room) S;
+}
 
 #define MODEL_JOIN_(a, b) a##b
 #define MODEL_JOIN(a, b) MODEL_JOIN_(a, b)
-#define DECLARE_SCENARIO(name, type)                                   \
-	static model::scenario MODEL_JOIN(declared_, __LINE__)(        \
-		name, type::threads + type::extra, type::bound,        \
-		[](rl::test_params &params) {                          \
-			return rl::simulate<model::suite<type>>(params); \
-		})
+#define DECLARE_SCENARIO(name, type)                                                   \
+	static model::scenario MODEL_JOIN(declared_, __LINE__)(                        \
+		name, type::threads, type::extra, type::bound, model::make_in<type>)
 
 #define CHECK(what)                                                                       \
 	do {                                                                              \

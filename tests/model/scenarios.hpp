@@ -3,7 +3,7 @@
  * scenarios.hpp - of the worker. See model.hpp for what a scenario is.
  *
  * The first thread, as a rule, is the worker's. It serves with serve(), the loop of
- * kthread_worker_fn, where a sleep matters, and with run_one() where only a run does.
+ * kthread_worker_fn, where a sleep matters, and with kthread_run_one() where only a run does.
  * What stands between threads without being ordered by the scenario itself is plain: an
  * access that the core does not order is a race, and found as one.
  */
@@ -11,7 +11,7 @@ using namespace model;
 
 namespace {
 
-struct base : defaults {
+struct base : body {
 	struct kthread_worker worker;
 	struct kthread k;
 	struct kthread_work work;
@@ -40,7 +40,7 @@ struct base : defaults {
 	void run_all(struct kthread_worker *w)
 	{
 		kthread_served = w;
-		while (run_one(w))
+		while (kthread_run_one(w))
 			;
 		kthread_served = NULL;
 	}
@@ -122,9 +122,7 @@ struct poke_park : base {
 	{
 		if (i == 0) {
 			serve_worker();
-			CHECK(result == 7);
 		} else {
-			result = 7;
 			fetch_or_relaxed(&worker.flags, STOP);
 			kthread_poke_worker(&worker);
 		}
@@ -271,13 +269,13 @@ struct flush_requeue : base {
 	{
 		if (i == 0) {
 			kthread_served = &worker;
-			run_one(&worker);
-			run_one(&worker);
+			kthread_run_one(&worker);
+			kthread_run_one(&worker);
 			kthread_served = NULL;
 		} else {
 			bool again = kthread_queue_work(&worker, &work);
 
-			if (!again || runs == 2 || kthread_flush_work_timeout(&work, 0) == 0)
+			if (kthread_flush_work_timeout(&work, 0) == 0)
 				CHECK(runs == (again ? 2 : 1));
 		}
 	}
@@ -341,8 +339,10 @@ struct flush_claim : base {
 			kthread_queue_work(&worker, &work);
 		} else if (!kthread_queue_work(&worker, &work)) {
 			kthread_flush_begin_worker(&flush, &worker);
-			if (!flush.sealed)
-				CHECK(wait_and_seal(&flush, UINT64_MAX) == 0);
+			if (!flush.sealed) {
+				CHECK(kthread_wait_for_claims(&worker, UINT64_MAX) == 0);
+				seal(&flush);
+			}
 			lock_worker(&worker);
 			CHECK(worker.work_list.first == &work);
 			CHECK(seq_reached(flush.target, work.epoch));

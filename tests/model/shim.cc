@@ -60,6 +60,10 @@ uint32_t sleepers_count;
 bool looked_in_vain[THREADS];
 uint64_t now;
 
+/* Nothing in it is given back before the next execution. */
+alignas(64) char pool[1 << 16];
+size_t pool_used;
+
 int current()
 {
 	return rl::ctx().threadx_->index_;
@@ -91,9 +95,9 @@ void destroy_impl(object *o)
 	switch (o->what) {
 	case ATOMIC:
 		if (o->size == 4)
-			o->a32->~atomic();
+			o->a32->~generic_atomic();
 		else
-			o->a64->~atomic();
+			o->a64->~generic_atomic();
 		break;
 	case PLAIN:
 	case GUARD:
@@ -108,8 +112,44 @@ void destroy_impl(object *o)
 	o->impl = NULL;
 }
 
+/* Relacy gives an atomic no initial value but zero; so it is put in. */
+template <auto Member, int which> struct opened {
+	friend auto member_of(std::integral_constant<int, which>)
+	{
+		return Member;
+	}
+};
+auto member_of(std::integral_constant<int, 0>);
+auto member_of(std::integral_constant<int, 1>);
+auto member_of(std::integral_constant<int, 2>);
+auto member_of(std::integral_constant<int, 3>);
+auto member_of(std::integral_constant<int, 4>);
+auto member_of(std::integral_constant<int, 5>);
+auto member_of(std::integral_constant<int, 6>);
+auto member_of(std::integral_constant<int, 7>);
+template struct opened<&atomic32::value_, 0>;
+template struct opened<&atomic32::history_, 1>;
+template struct opened<&atomic32::last_index_, 2>;
+template struct opened<&atomic32::impl_, 3>;
+template struct opened<&atomic64::value_, 4>;
+template struct opened<&atomic64::history_, 5>;
+template struct opened<&atomic64::last_index_, 6>;
+template struct opened<&atomic64::impl_, 7>;
+
+template <class A, class V> A *begun_with(void *place, V value)
+{
+	constexpr int of = sizeof(V) == 4 ? 0 : 4;
+	A *a = new (place) A;
+
+	a->*member_of(std::integral_constant<int, of>()) = value;
+	(a->*member_of(std::integral_constant<int, of + 1>()))
+		[a->*member_of(std::integral_constant<int, of + 2>())] = value;
+	seen_by_nobody(a->*member_of(std::integral_constant<int, of + 3>()));
+	return a;
+}
+
 /* Room for the atomics of one execution; given anew in the next. */
-alignas(16) char room[OBJECTS][sizeof(rl::atomic<uint64_t>)];
+alignas(16) char room[OBJECTS][sizeof(atomic64)];
 
 void make_impl(object *o)
 {
@@ -120,9 +160,9 @@ void make_impl(object *o)
 	switch (o->what) {
 	case ATOMIC:
 		if (o->size == 4)
-			o->a32 = new (place) rl::atomic<uint32_t>(*(uint32_t *)o->address);
+			o->a32 = begun_with<atomic32>(place, *(uint32_t *)o->address);
 		else
-			o->a64 = new (place) rl::atomic<uint64_t>(*(uint64_t *)o->address);
+			o->a64 = begun_with<atomic64>(place, *(uint64_t *)o->address);
 		break;
 	case PLAIN:
 	case GUARD:
@@ -249,6 +289,7 @@ void register_static(void *address, uint32_t size)
 		members[members_count++] = { address, size };
 	} else {
 		forget_object((uintptr_t)address, ATOMIC);
+		find(address, ATOMIC, size);
 	}
 }
 
@@ -283,6 +324,7 @@ void begin_execution()
 	guards_count = 0;
 	members_count = 0;
 	sleepers_count = 0;
+	pool_used = 0;
 	now = 1;
 	memset(lazily, 0, sizeof(lazily));
 	memset(looked_in_vain, 0, sizeof(looked_in_vain));
@@ -333,6 +375,8 @@ void resumed()
 	memcpy(__start_model_thread_local, thread_locals[me], size);
 	thread_locals_of = me;
 }
+
+void (*seen_by_nobody)(rl::atomic_data *data);
 
 int this_thread()
 {
@@ -387,16 +431,10 @@ void release_memory(void *address)
 	}
 }
 
-/* Never given back while the checker runs: a bounded pool, begun anew in each execution. */
-static char pool[1 << 16];
-static size_t pool_used;
-
 void *allocate(size_t size)
 {
 	char *p;
 
-	if (objects_used == 0)
-		pool_used = 0;
 	p = pool + pool_used;
 	size = (size + 63) & ~(size_t)63;
 	if (pool_used + size > sizeof(pool))
@@ -480,8 +518,16 @@ using namespace model;
 
 /*
  * The system looks at the word and begins to sleep in one step. Nobody is promised any
- * order by it, so that none is modelled: not between a wake and what the woken does.
+ * order by it, so that none is modelled: not between a wake and what the woken does. But
+ * it takes time: a value that was outdated before the call is not read for ever after it.
  */
+static void time_goes_by()
+{
+	rl::thread_info_base *me = rl::ctx().threadx_;
+
+	me->last_yield_ = me->own_acq_rel_order_;
+}
+
 int park_wait(atomic<uint32_t> *word, uint32_t expected, uint64_t deadline_ns)
 {
 	rl::context &c = rl::ctx();
@@ -497,6 +543,7 @@ int park_wait(atomic<uint32_t> *word, uint32_t expected, uint64_t deadline_ns)
 	}
 	turn mine(queue, true);
 	me = current();
+	time_goes_by();
 	if (o->a32->debug_value() != expected)
 		return 0;
 	/* For no reason, once: the rest of what may happen then is as if it slept for long. */
@@ -558,4 +605,9 @@ uint64_t park_clock_ns(void)
 uint64_t park_deadline(uint64_t timeout_ns)
 {
 	return timeout_ns == UINT64_MAX ? UINT64_MAX : now + timeout_ns;
+}
+
+struct timespec park_timespec(uint64_t ns)
+{
+	return { (time_t)(ns / 1000000000), (long)(ns % 1000000000) };
 }

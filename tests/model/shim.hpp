@@ -37,6 +37,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
+#ifdef __linux__
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#endif
 #include <sys/syscall.h>
 #include <type_traits>
 #include <unistd.h>
@@ -74,6 +80,10 @@ namespace model {
 
 enum kind { ATOMIC, PLAIN, MUTEX, SLEEPERS, GUARD, FENCES };
 
+/* Their initial value is there for all, whoever comes first. */
+typedef rl::generic_atomic<uint32_t, true> atomic32;
+typedef rl::generic_atomic<uint64_t, true> atomic64;
+
 /* What is known of one object in one execution. */
 struct object {
 	uintptr_t address;
@@ -84,8 +94,8 @@ struct object {
 	bool dead;		/* its memory was freed */
 	union {
 		void *impl;
-		rl::atomic<uint32_t> *a32;
-		rl::atomic<uint64_t> *a64;
+		atomic32 *a32;
+		atomic64 *a64;
 		rl::var_data *var;
 		rl::generic_mutex_data *mutex;
 	};
@@ -104,7 +114,7 @@ private:
 	bool quiet;
 };
 
-/* A callback that is called after each point where threads may have been switched. */
+/* To be called after each point where threads may have been switched. */
 void resumed();
 
 void register_static(void *address, uint32_t size);
@@ -180,12 +190,12 @@ template <class T> T from_word(word<T> w)
 	return value;
 }
 
-inline rl::atomic<uint32_t> &impl_of(object *o, uint32_t)
+inline atomic32 &impl_of(object *o, uint32_t)
 {
 	return *o->a32;
 }
 
-inline rl::atomic<uint64_t> &impl_of(object *o, uint64_t)
+inline atomic64 &impl_of(object *o, uint64_t)
 {
 	return *o->a64;
 }
@@ -337,6 +347,14 @@ template <class T> struct plain {
 		set((T)(old - 1));
 		return old;
 	}
+	T operator--()
+	{
+		return set((T)(get() - 1));
+	}
+	T operator++()
+	{
+		return set((T)(get() + 1));
+	}
 	template <class V> T operator+=(V v)
 	{
 		return set((T)(get() + v));
@@ -448,6 +466,8 @@ void pass_time(uint64_t ns);
 #define fence_full() model::fence(rl::mo_seq_cst, MODEL_SITE("fence_full"))
 #define fence_full_after_rmw() model::fence(rl::mo_seq_cst, MODEL_SITE("fence_full_after_rmw"))
 
+#define note_as_defined(p, size) ((void)(p), (void)(size))
+
 /* Polling takes time, and one look stands for many. */
 static inline void cpu_relax(void)
 {
@@ -459,6 +479,7 @@ static inline void cpu_relax(void)
 
 /* ---- what the system gives ---- */
 
+#define _Static_assert static_assert
 #define KTHREAD_ATOMIC(type) model::atomic<type>
 #define KTHREAD_QUIET(type) model::quiet<type>
 #define KTHREAD_PLAIN(type) model::plain<type>

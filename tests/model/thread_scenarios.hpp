@@ -6,7 +6,7 @@ using namespace model;
 
 namespace {
 
-struct one_thread : defaults {
+struct one_thread : body {
 	struct kthread k;
 	plain<int> result;
 
@@ -108,8 +108,10 @@ struct freeze_again : one_thread {
 		if (i == 0) {
 			current_kthread = &k;
 			result = 1;
-			while (!kthread_should_stop())
+			while (!kthread_should_stop()) {
 				try_to_freeze();
+				kthread_sleep(KTHREAD_FOREVER);
+			}
 		} else if (i == 1) {
 			kthread_freeze(&k);
 			CHECK(result == 1);
@@ -140,7 +142,7 @@ DECLARE_SCENARIO("freeze-end", freeze_end);
 
 /* ---- coming and going ---- */
 
-struct run_stop : defaults {
+struct run_stop : body {
 	static constexpr int threads = 1, extra = 1;
 
 	static int fn(void *)
@@ -159,7 +161,7 @@ struct run_stop : defaults {
 DECLARE_SCENARIO("run-stop", run_stop);
 
 /* A setup that fails. */
-struct run_refused : defaults {
+struct run_refused : body {
 	static constexpr int threads = 1, extra = 1;
 
 	static int fn(void *)
@@ -179,7 +181,7 @@ struct run_refused : defaults {
 DECLARE_SCENARIO("run-refused", run_refused);
 
 /* Its setup has made it known: stopped and let go before its creator has seen the start. */
-struct run_hold : defaults {
+struct run_hold : body {
 	static constexpr int threads = 2, extra = 1, bound = 2;
 	atomic<struct kthread *> known;
 	atomic<uint32_t> is_known;
