@@ -63,7 +63,10 @@ TEST(delayed_work_true_keeps_errno)
 	CHECK(kthread_mod_delayed_work(worker, &t.dwork, HOUR));
 	CHECK(kthread_disable_work_sync(&t.dwork.work));
 	CHECK(!kthread_queue_delayed_work(worker, &t.dwork, HOUR));
-	CHECK(!kthread_mod_delayed_work(worker, &t.dwork, HOUR));
+	CHECK_EQ(errno, E2BIG);
+	/* For a modification false with errno kept says "queued": this has a reason of its own. */
+	CHECK_REFUSED(kthread_mod_delayed_work(worker, &t.dwork, HOUR), ECANCELED);
+	errno = E2BIG;
 	CHECK(kthread_enable_work(&t.dwork.work));
 	CHECK(!kthread_mod_delayed_work(worker, &t.dwork, HOUR)); /* it was idle: queued */
 	CHECK_EQ(timed_busy(&t), ARMED);
