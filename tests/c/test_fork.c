@@ -2,8 +2,6 @@
 /* Fork: the parent goes on; in the child old workers answer and new ones work. */
 #include "harness.h"
 
-#include <sys/wait.h>
-
 #define STORMERS 4
 #define WORKS 8
 
@@ -29,51 +27,6 @@ static int storm(void *arg)
 			CHECK_EQ(kthread_flush_work(&s->c[n % WORKS].work), 0);
 	}
 	return 0;
-}
-
-static void *no_op(void *arg)
-{
-	return arg;
-}
-
-/*
- * The thread sanitizer does not bear threads made in the forked child of a process with
- * threads, nor does every emulator: one is tried, by the system's calls alone. Where it is so,
- * children look at the old workers only. First asked by the parent.
- */
-static bool child_makes_threads(void)
-{
-	static int known = -1;
-	pid_t pid;
-	int status;
-
-	if (UNDER_TSAN)
-		return false;
-	if (!test_emulator())
-		return true;
-	if (known >= 0)
-		return known;
-	fflush(NULL);
-	pid = fork();
-	CHECK(pid >= 0);
-	if (!pid) {
-		pthread_t thread;
-
-		alarm(15);
-		/* What the emulator cries when it falls belongs in nobody's report. */
-		if (!freopen("/dev/null", "w", stderr))
-			_exit(2);
-		if (pthread_create(&thread, NULL, no_op, NULL) || pthread_join(thread, NULL))
-			_exit(1);
-		_exit(0);
-	}
-	while (waitpid(pid, &status, 0) < 0)
-		CHECK_EQ(errno, EINTR);
-	known = status == 0;
-	if (!known)
-		printf("skip %s: all threads of children: %s bears none (status %#x)\n",
-		       atomic_load(&test_current), test_emulator(), (unsigned int)status);
-	return known;
 }
 
 /* A child that hangs is ended by its alarm, and seen by its status. */
