@@ -1236,6 +1236,7 @@ static void play_at_once(struct input *in)
 	shared[SHARED].periodic = true;
 	for (int i = 0; i < SLOTS; i++)
 		atomic_store(&slots[i], create_slot(i));
+	kthread_worker_fd(atomic_load(&slots[POLLED])); /* made while nobody queues */
 	deeds = (struct input){ in->at, in->at + share };
 	side_start(&poller, run_poller, atomic_load(&slots[POLLED]));
 	for (int i = 0; i < RIVALS; i++) {
