@@ -381,6 +381,8 @@ template <class T> struct plain {
  */
 void guard_memory(void *address, size_t size);
 void release_memory(void *address);
+/* All of it was written by other means. */
+void write_memory(void *address);
 void *allocate(size_t size);
 char *copy_string(const char *text);
 
