@@ -540,9 +540,9 @@ struct freeze_serve : base {
 };
 DECLARE_SCENARIO("freeze-serve", freeze_serve);
 
-/* A queue and a freeze at once: neither is lost. */
+/* A queue amid a freeze and a thaw: nothing is lost. */
 struct freeze_queue : base {
-	static constexpr int threads = 3, bound = 1;
+	static constexpr int bound = 3;
 
 	void before()
 	{
@@ -553,10 +553,11 @@ struct freeze_queue : base {
 	{
 		if (i == 0) {
 			serve_worker();
-		} else if (i == 1) {
-			kthread_queue_work(&worker, &work);
 		} else {
-			kthread_freeze_worker_timeout(&worker, 0);
+			lock_worker(&worker);
+			change_flags_locked(&worker, FREEZE, 0);
+			unlock_worker(&worker);
+			kthread_queue_work(&worker, &work);
 			kthread_thaw_worker(&worker);
 		}
 	}

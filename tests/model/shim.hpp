@@ -458,8 +458,8 @@ void pass_time(uint64_t ns);
 #define cas_strong_acq_rel(p, e, v) MODEL_CAS(p, e, v, acq_rel, acquire, "cas_strong_acq_rel")
 #define cas_strong_acquire(p, e, v) MODEL_CAS(p, e, v, acquire, acquire, "cas_strong_acquire")
 #define cas_strong_relaxed(p, e, v) MODEL_CAS(p, e, v, relaxed, relaxed, "cas_strong_relaxed")
-#define cas_acq_rel(p, e, v) MODEL_CAS(p, e, v, acq_rel, relaxed, "cas_acq_rel")
-#define cas_acquire(p, e, v) MODEL_CAS(p, e, v, acquire, relaxed, "cas_acquire")
+#define cas_acq_rel(p, e, v) MODEL_CAS(p, e, v, acq_rel, acquire, "cas_acq_rel")
+#define cas_acquire(p, e, v) MODEL_CAS(p, e, v, acquire, acquire, "cas_acquire")
 #define cas_release(p, e, v) MODEL_CAS(p, e, v, release, relaxed, "cas_release")
 #define cas_relaxed(p, e, v) MODEL_CAS(p, e, v, relaxed, relaxed, "cas_relaxed")
 
