@@ -1167,10 +1167,10 @@ struct new_worker_delayed : new_worker {
 	}
 	void reach()
 	{
-		kthread_cut_timer_short(&later.work);
+		kthread_flush_work_timeout(&later.work, 0);
 	}
 };
-DECLARE_SCENARIO("new-worker-cut", new_worker_delayed);
+DECLARE_SCENARIO("new-worker-flush-delayed", new_worker_delayed);
 
 struct new_worker_remaining : new_worker_delayed {
 	void reach()
