@@ -10,6 +10,7 @@ STAMP := $(VENV)/.installed
 C_VARIANTS ?=
 TEST_EXTRA ?= test
 BENCH ?=
+MODEL ?=
 TESTS ?=
 
 .DEFAULT_GOAL := help
@@ -46,6 +47,11 @@ fuzz: ## the fuzz targets of the C core, each for a while (FUZZ_SECONDS=30)
 .PHONY: mutants
 mutants: ## leave out each mend of a known fault from the C core: a test has to fail
 	$(MAKE) -C tests/c -j$(JOBS) mutants
+
+.PHONY: model
+model: ## the core's memory order, by Relacy and herd7 (MODEL="--unchanged", "--only F", "--help")
+	$(PYTHON) tests/litmus/run.py -j$(JOBS)
+	$(PYTHON) tests/model/run.py -j$(JOBS) $(MODEL)
 
 .PHONY: test-python
 test-python: $(STAMP)-$(TEST_EXTRA) ## the tests of the package, native and pure (TESTS="-k flush")

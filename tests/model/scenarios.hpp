@@ -90,6 +90,7 @@ DECLARE_SCENARIO("queue-park", queue_park);
 
 /* Somebody else takes the inbox, and never gets to wake the worker. */
 struct taken_park : base {
+	static constexpr int bound = 5;
 	void before()
 	{
 		set_up(write_result_and_leave);
@@ -137,6 +138,7 @@ DECLARE_SCENARIO("poke-park", poke_park);
  * told "queued" has one of its own.
  */
 struct queue_run : base {
+	static constexpr int bound = 5;
 	atomic<uint32_t> wish;
 	uint32_t seen;
 
@@ -210,6 +212,7 @@ DECLARE_SCENARIO("busy-run", busy_run);
 
 /* What the callback wrote is seen, and the work may be freed. */
 struct flush_run : base {
+	static constexpr int bound = 4;
 	void before()
 	{
 		set_up(write_result);
@@ -260,6 +263,7 @@ DECLARE_SCENARIO("flush-poll", flush_poll);
 
 /* Queued again while it runs: a flush waits for the second run. */
 struct flush_requeue : base {
+	static constexpr int bound = 4;
 	void before()
 	{
 		set_up(write_result);
@@ -307,6 +311,7 @@ DECLARE_SCENARIO("queue-flush-free", queue_flush_free);
 /* ---- flush of the whole worker ---- */
 
 struct flush_worker_run : base {
+	static constexpr int bound = 4;
 	void before()
 	{
 		set_up(write_result);
@@ -327,6 +332,7 @@ DECLARE_SCENARIO("flush-worker-run", flush_worker_run);
 
 /* Who was told "already pending" by a claim not yet pushed, and flushes, has it listed. */
 struct flush_claim : base {
+	static constexpr int bound = 4;
 	void before()
 	{
 		set_up(write_result);
@@ -378,6 +384,7 @@ DECLARE_SCENARIO("flush-worker-claim", flush_worker_claim);
 
 /* No thread: a queue is refused, or what it queued is dropped. Then the memory may go. */
 struct destroy_queue : base {
+	static constexpr int bound = 4;
 	static int dropped;
 
 	static void count(struct kthread_worker *, struct kthread_work *)
@@ -414,6 +421,7 @@ DECLARE_SCENARIO("destroy-queue", destroy_queue);
 
 /* Who was told "already pending" has the work run or dropped when destroy returns. */
 struct destroy_claim : base {
+	static constexpr int bound = 4;
 	void before()
 	{
 		set_up(write_result);
@@ -432,6 +440,7 @@ DECLARE_SCENARIO("destroy-claim", destroy_claim);
 
 /* A flusher of what is dropped returns. */
 struct destroy_flush : base {
+	static constexpr int bound = 3;
 	void before()
 	{
 		set_up(write_result);
@@ -508,7 +517,7 @@ DECLARE_SCENARIO("close-queue", destroy_serve_queue);
 
 /* Rests when the freeze returns: what it did is seen, and nothing runs until the thaw. */
 struct freeze_serve : base {
-	static constexpr int bound = 2;
+	static constexpr int bound = 3;
 
 	void before()
 	{
@@ -531,9 +540,9 @@ struct freeze_serve : base {
 };
 DECLARE_SCENARIO("freeze-serve", freeze_serve);
 
-/* A queue and a freeze at once: neither is lost. */
+/* A queue amid a freeze and a thaw: nothing is lost. */
 struct freeze_queue : base {
-	static constexpr int threads = 3, bound = 2;
+	static constexpr int bound = 3;
 
 	void before()
 	{
@@ -544,10 +553,11 @@ struct freeze_queue : base {
 	{
 		if (i == 0) {
 			serve_worker();
-		} else if (i == 1) {
-			kthread_queue_work(&worker, &work);
 		} else {
-			kthread_freeze_worker_timeout(&worker, 0);
+			lock_worker(&worker);
+			change_flags_locked(&worker, FREEZE, 0);
+			unlock_worker(&worker);
+			kthread_queue_work(&worker, &work);
 			kthread_thaw_worker(&worker);
 		}
 	}
@@ -560,7 +570,7 @@ DECLARE_SCENARIO("freeze-queue", freeze_queue);
 
 /* The thread itself is frozen, by way of its poke. */
 struct freeze_thread : base {
-	static constexpr int bound = 2;
+	static constexpr int bound = 3;
 
 	void before()
 	{
@@ -617,6 +627,7 @@ DECLARE_SCENARIO("stop-queue", stop_queue);
 
 /* The next work without leaving the callback, against a stop. */
 struct next_work : base {
+	static constexpr int bound = 3;
 	struct kthread_work second;
 
 	static void fn(struct kthread_work *)
@@ -677,5 +688,504 @@ struct first_lock_for_registry : first_lock {
 	}
 };
 DECLARE_SCENARIO("first-lock-registry", first_lock_for_registry);
+
+/* ---- cancel ---- */
+
+/* Against the dequeue: it ran, or is dropped. Then it is neither pending nor executing. */
+struct cancel_run : base {
+	static constexpr int bound = 3;
+
+	void before()
+	{
+		set_up(write_result);
+		kthread_queue_work(&worker, &work);
+	}
+	void thread(unsigned i)
+	{
+		if (i == 0) {
+			run_all(&worker);
+		} else {
+			bool dropped = kthread_cancel_work_sync(&work);
+
+			CHECK(result == !dropped);
+			release_memory(&work);
+		}
+	}
+};
+DECLARE_SCENARIO("cancel-run", cancel_run);
+
+/* Against a claim not yet pushed. */
+struct cancel_claim : base {
+	static constexpr int bound = 3;
+	int queued, dropped;
+
+	void before()
+	{
+		set_up(write_result);
+		queued = dropped = 0;
+	}
+	void thread(unsigned i)
+	{
+		if (i == 0) {
+			int status = kthread_queue_work_status(&worker, &work);
+
+			CHECK(status == 1 || status == -ECANCELED);
+			queued = status == 1;
+		} else {
+			dropped = kthread_cancel_work_sync(&work);
+		}
+	}
+	void after()
+	{
+		run_all(&worker);
+		CHECK(runs == queued - dropped);
+	}
+};
+DECLARE_SCENARIO("cancel-claim", cancel_claim);
+
+/* A flusher of what is cancelled returns. */
+struct cancel_flush : base {
+	static constexpr int bound = 3;
+
+	void before()
+	{
+		set_up(write_result);
+		kthread_queue_work(&worker, &work);
+	}
+	void thread(unsigned i)
+	{
+		if (i == 0)
+			CHECK(kthread_cancel_work(&work));
+		else
+			CHECK(kthread_flush_work(&work) == 0);
+	}
+};
+DECLARE_SCENARIO("cancel-flush", cancel_flush);
+
+/* A callback that queues itself: after the cancel it stays away. */
+struct cancel_requeue : base {
+	static constexpr int bound = 2;
+
+	static void fn(struct kthread_work *w)
+	{
+		write_result(w);
+		if (here->runs < 2)
+			kthread_queue_work(&here->worker, w);
+	}
+	void before()
+	{
+		set_up(fn);
+		kthread_queue_work(&worker, &work);
+	}
+	void thread(unsigned i)
+	{
+		if (i == 0) {
+			run_all(&worker);
+		} else {
+			kthread_cancel_work_sync(&work);
+			CHECK(kthread_work_busy(&work) == 0);
+			result = result + 1;
+		}
+	}
+};
+DECLARE_SCENARIO("cancel-requeue", cancel_requeue);
+
+/* ---- delayed works ---- */
+
+struct delayed_base : base {
+	struct kthread_delayed_work later;
+
+	void set_up_delayed(kthread_work_func_t fn)
+	{
+		set_up(fn);
+		kthread_init_delayed_work(&later, fn);
+	}
+	void end_it()
+	{
+		fetch_or_relaxed(&worker.flags, STOP);
+		kthread_poke_worker(&worker);
+	}
+};
+
+/* Armed as the worker is about to sleep: it looks at the clock in time. */
+struct arm_park : delayed_base {
+	static constexpr int bound = 3;
+
+	void before()
+	{
+		set_up_delayed(write_result_and_leave);
+	}
+	void thread(unsigned i)
+	{
+		if (i == 0)
+			serve_worker();
+		else
+			CHECK(kthread_queue_delayed_work(&worker, &later, 10));
+	}
+	void after()
+	{
+		CHECK(runs == 1 && park_clock_ns() > 10);
+	}
+};
+DECLARE_SCENARIO("arm-park", arm_park);
+
+/* Modified as it runs out: one run for each time that the answer was "not pending". */
+struct modify_expiry : delayed_base {
+	static constexpr int bound = 2;
+
+	void before()
+	{
+		set_up_delayed(write_result);
+		kthread_queue_delayed_work(&worker, &later, 10);
+	}
+	void thread(unsigned i)
+	{
+		if (i == 0) {
+			serve_worker();
+		} else {
+			bool pending = kthread_mod_delayed_work(&worker, &later, 5);
+
+			CHECK(kthread_flush_delayed_work(&later) == 0);
+			CHECK(result == (pending ? 1 : 2));
+			end_it();
+		}
+	}
+};
+DECLARE_SCENARIO("modify-expiry", modify_expiry);
+
+/* Modified and cancelled at once: the cancel has the last word. */
+struct modify_cancel : delayed_base {
+	static constexpr int bound = 3;
+	int status;
+
+	void before()
+	{
+		set_up_delayed(write_result);
+		kthread_queue_delayed_work(&worker, &later, 10);
+		status = 0;
+	}
+	void thread(unsigned i)
+	{
+		if (i == 0) {
+			status = kthread_mod_delayed_work_status(&worker, &later, 5);
+		} else {
+			CHECK(kthread_cancel_delayed_work_sync(&later));
+		}
+	}
+	void after()
+	{
+		CHECK(kthread_work_pending(&later.work) == (status == 0));
+	}
+};
+DECLARE_SCENARIO("modify-cancel", modify_cancel);
+
+/* A flush cuts the timer short, also as it runs out. */
+struct flush_delayed : delayed_base {
+	static constexpr int bound = 2;
+
+	void before()
+	{
+		set_up_delayed(write_result);
+		kthread_queue_delayed_work(&worker, &later, 10);
+	}
+	void thread(unsigned i)
+	{
+		if (i == 0) {
+			serve_worker();
+		} else {
+			CHECK(kthread_flush_delayed_work(&later) == 0);
+			CHECK(result == 1);
+			end_it();
+		}
+	}
+};
+DECLARE_SCENARIO("flush-delayed", flush_delayed);
+
+/* ---- drain ---- */
+
+/* Drained: who is not refused has pushed, and that has run. */
+struct drain_queue : base {
+	static constexpr int bound = 3;
+
+	void before()
+	{
+		set_up(write_result);
+	}
+	void thread(unsigned i)
+	{
+		struct kthread_drain drain;
+
+		if (i == 0) {
+			kthread_queue_work(&worker, &work);
+			run_all(&worker);
+		} else {
+			CHECK(kthread_drain_begin(&drain, &worker) == 0);
+			if (kthread_drain_wait(&drain, 0) == 0) {
+				CHECK(!kthread_work_pending(&work));
+				result = result + 1;
+			}
+			kthread_drain_end(&drain);
+		}
+	}
+};
+DECLARE_SCENARIO("drain-queue", drain_queue);
+
+struct drain_serve : base {
+	static constexpr int bound = 2;
+
+	void before()
+	{
+		set_up(write_result);
+		kthread_queue_work(&worker, &work);
+	}
+	void thread(unsigned i)
+	{
+		if (i == 0) {
+			serve_worker();
+		} else {
+			CHECK(kthread_drain_worker(&worker) == 0);
+			CHECK(result == 1);
+			fetch_or_relaxed(&worker.flags, STOP);
+			kthread_poke_worker(&worker);
+		}
+	}
+};
+DECLARE_SCENARIO("drain-serve", drain_serve);
+
+/* ---- trace ---- */
+
+struct trace_queue_hook : base {
+	struct hooks : kthread_trace {
+		plain<int> made;
+	} hooks;
+
+	static void queued(const struct kthread_trace *trace, struct kthread_worker *,
+			   struct kthread_work *)
+	{
+		CHECK(static_cast<const struct hooks *>(trace)->made == 1);
+	}
+	static void started(const struct kthread_trace *trace, struct kthread_worker *w,
+			    struct kthread_work *work)
+	{
+		queued(trace, w, work);
+	}
+	static void ended(const struct kthread_trace *trace, struct kthread_worker *w,
+			  const void *, kthread_work_func_t)
+	{
+		queued(trace, w, NULL);
+	}
+	void before()
+	{
+		set_up(write_result);
+		memset((void *)static_cast<kthread_trace *>(&hooks), 0, sizeof(kthread_trace));
+		if (runs_too())
+			kthread_queue_work(&worker, &work);
+	}
+	virtual bool runs_too()
+	{
+		return false;
+	}
+	void thread(unsigned i)
+	{
+		if (i == 1) {
+			hooks.queue = queued;
+			hooks.execute_start = started;
+			hooks.execute_end = ended;
+			hooks.made = 1;
+			kthread_worker_set_trace(&worker, &hooks);
+		} else if (runs_too()) {
+			run_all(&worker);
+		} else {
+			kthread_queue_work(&worker, &work);
+		}
+	}
+};
+DECLARE_SCENARIO("trace-queue", trace_queue_hook);
+
+struct trace_run : trace_queue_hook {
+	bool runs_too()
+	{
+		return true;
+	}
+};
+DECLARE_SCENARIO("trace-run", trace_run);
+
+/* ---- on somebody else's thread ---- */
+
+/* A queue as the loop goes back to sleep: its wake is called, and not when all is closed. */
+struct queue_loop : base {
+	int woken;
+
+	static void wake(struct kthread_worker *)
+	{
+		static_cast<queue_loop *>(here)->woken++;
+	}
+	void before()
+	{
+		set_up(write_result);
+		woken = 0;
+		worker.wake = wake;
+	}
+	void thread(unsigned i)
+	{
+		if (i == 0)
+			leave_unattended(&worker);
+		else
+			CHECK(kthread_queue_work(&worker, &work));
+	}
+	void after()
+	{
+		CHECK(woken == 1);
+	}
+};
+DECLARE_SCENARIO("queue-loop", queue_loop);
+
+/* What wake uses is closed by a destruction after the last producer has let go of it. */
+struct destroy_loop : base {
+	static constexpr int bound = 3;
+	plain<int> used;
+
+	static void wake(struct kthread_worker *)
+	{
+		CHECK(static_cast<destroy_loop *>(here)->used == 0);
+	}
+	void before()
+	{
+		set_up(write_result);
+		worker.wake = wake;
+		leave_unattended(&worker);
+	}
+	void thread(unsigned i)
+	{
+		if (i == 0) {
+			kthread_queue_work(&worker, &work);
+		} else {
+			CHECK(kthread_destroy_worker(&worker) == 0);
+			used = 1;
+		}
+	}
+};
+DECLARE_SCENARIO("destroy-loop", destroy_loop);
+
+/* ---- a worker that others know by its work only ---- */
+
+/* Made by one thread, and reached by another through the work that was queued on it. */
+struct new_worker : base {
+	struct kthread_worker fresh, third;
+	struct kthread_delayed_work later;
+
+	void before()
+	{
+		set_up(write_result);
+		kthread_init_worker(&third);
+		kthread_init_delayed_work(&later, write_result);
+		guard_memory(&fresh, sizeof(fresh));
+	}
+	virtual void make()
+	{
+		kthread_init_worker(&fresh);
+		write_memory(&fresh);
+		kthread_queue_work(&fresh, &work);
+	}
+	virtual void reach() = 0;
+	void thread(unsigned i)
+	{
+		if (i == 0)
+			make();
+		else
+			reach();
+	}
+};
+
+struct new_worker_flush : new_worker {
+	void reach()
+	{
+		kthread_flush_work_timeout(&work, 0);
+	}
+};
+DECLARE_SCENARIO("new-worker-flush", new_worker_flush);
+
+struct new_worker_cancel : new_worker {
+	static constexpr int bound = 3;
+
+	void reach()
+	{
+		struct kthread_cancel cancel;
+
+		CHECK(kthread_cancel_begin(&cancel, &work) == 0);
+		kthread_cancel_end(&cancel);
+	}
+};
+DECLARE_SCENARIO("new-worker-cancel", new_worker_cancel);
+
+struct new_worker_callback_cancel : new_worker_cancel {
+	void reach()
+	{
+		kthread_served = &third;
+		new_worker_cancel::reach();
+		kthread_served = NULL;
+	}
+};
+DECLARE_SCENARIO("new-worker-cb-cancel", new_worker_callback_cancel);
+
+struct new_worker_drop : new_worker {
+	void reach()
+	{
+		kthread_cancel_work(&work);
+	}
+};
+DECLARE_SCENARIO("new-worker-drop", new_worker_drop);
+
+struct new_worker_busy : new_worker {
+	void reach()
+	{
+		kthread_work_busy(&work);
+	}
+};
+DECLARE_SCENARIO("new-worker-busy", new_worker_busy);
+
+/* It has run there, and is queued elsewhere. */
+struct new_worker_elsewhere : new_worker {
+	void make()
+	{
+		new_worker::make();
+		run_all(&fresh);
+	}
+	void reach()
+	{
+		kthread_queue_work(&third, &work);
+	}
+};
+DECLARE_SCENARIO("new-worker-elsewhere", new_worker_elsewhere);
+
+struct new_worker_delayed : new_worker {
+	void make()
+	{
+		kthread_init_worker(&fresh);
+		write_memory(&fresh);
+		kthread_queue_delayed_work(&fresh, &later, 10);
+	}
+	void reach()
+	{
+		kthread_flush_work_timeout(&later.work, 0);
+	}
+};
+DECLARE_SCENARIO("new-worker-flush-delayed", new_worker_delayed);
+
+struct new_worker_remaining : new_worker_delayed {
+	void reach()
+	{
+		kthread_delayed_work_remaining(&later);
+	}
+};
+DECLARE_SCENARIO("new-worker-remaining", new_worker_remaining);
+
+struct new_worker_missed : new_worker_delayed {
+	void reach()
+	{
+		kthread_delayed_work_missed(&later);
+	}
+};
+DECLARE_SCENARIO("new-worker-missed", new_worker_missed);
 
 } /* namespace */

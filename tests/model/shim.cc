@@ -431,6 +431,11 @@ void release_memory(void *address)
 	}
 }
 
+void write_memory(void *address)
+{
+	race_check(find(address, GUARD, 0), true);
+}
+
 void *allocate(size_t size)
 {
 	char *p;
@@ -497,9 +502,21 @@ int once(int *control, void (*fn)(void))
 	return 0;
 }
 
+static struct {
+	void *(*fn)(void *);
+	void *arg;
+} created; /* one thread at a time is about to begin */
+
+static void *begin_thread(void *)
+{
+	resumed();
+	return created.fn(created.arg);
+}
+
 int create(pthread_t *thread, void *(*fn)(void *), void *arg)
 {
-	*thread = (pthread_t)rl::ctx().create_thread(fn, arg);
+	created = { fn, arg };
+	*thread = (pthread_t)rl::ctx().create_thread(begin_thread, NULL);
 	return 0;
 }
 

@@ -381,6 +381,8 @@ template <class T> struct plain {
  */
 void guard_memory(void *address, size_t size);
 void release_memory(void *address);
+/* All of it was written by other means. */
+void write_memory(void *address);
 void *allocate(size_t size);
 char *copy_string(const char *text);
 
@@ -456,8 +458,8 @@ void pass_time(uint64_t ns);
 #define cas_strong_acq_rel(p, e, v) MODEL_CAS(p, e, v, acq_rel, acquire, "cas_strong_acq_rel")
 #define cas_strong_acquire(p, e, v) MODEL_CAS(p, e, v, acquire, acquire, "cas_strong_acquire")
 #define cas_strong_relaxed(p, e, v) MODEL_CAS(p, e, v, relaxed, relaxed, "cas_strong_relaxed")
-#define cas_acq_rel(p, e, v) MODEL_CAS(p, e, v, acq_rel, relaxed, "cas_acq_rel")
-#define cas_acquire(p, e, v) MODEL_CAS(p, e, v, acquire, relaxed, "cas_acquire")
+#define cas_acq_rel(p, e, v) MODEL_CAS(p, e, v, acq_rel, acquire, "cas_acq_rel")
+#define cas_acquire(p, e, v) MODEL_CAS(p, e, v, acquire, acquire, "cas_acquire")
 #define cas_release(p, e, v) MODEL_CAS(p, e, v, release, relaxed, "cas_release")
 #define cas_relaxed(p, e, v) MODEL_CAS(p, e, v, relaxed, relaxed, "cas_relaxed")
 

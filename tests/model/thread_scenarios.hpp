@@ -98,10 +98,35 @@ struct freeze_rest : one_thread {
 };
 DECLARE_SCENARIO("freeze-rest", freeze_rest);
 
+/* Parked, and let go on. */
+struct park_rest : one_thread {
+	static constexpr int bound = 3;
+
+	void thread(unsigned i)
+	{
+		if (i == 0) {
+			current_kthread = &k;
+			result = 1;
+			while (!kthread_should_stop()) {
+				if (kthread_should_park())
+					kthread_parkme();
+				kthread_sleep(KTHREAD_FOREVER);
+			}
+			result = result + 1;
+		} else {
+			CHECK(kthread_park(&k) == 0);
+			CHECK(result == 1);
+			result = 2;
+			kthread_unpark(&k);
+			stop();
+		}
+	}
+};
+DECLARE_SCENARIO("park-rest", park_rest);
+
 /* Who freezes a thread that rests already sees what it did, too. */
 struct freeze_again : one_thread {
-	static constexpr int threads = 3, bound = 2;
-	plain<int> mine[3];
+	static constexpr int threads = 3, bound = 1;
 
 	void thread(unsigned i)
 	{
@@ -112,6 +137,8 @@ struct freeze_again : one_thread {
 				try_to_freeze();
 				kthread_sleep(KTHREAD_FOREVER);
 			}
+			request(&k, ENDED, 0);
+			tell_freezers(&k);
 		} else if (i == 1) {
 			kthread_freeze(&k);
 			CHECK(result == 1);

@@ -101,6 +101,15 @@ def test_the_list_of_pairs_has_no_label_that_is_not_used(head):
     assert declared_labels(source(head)) - used <= {"park"}
 
 
+def test_every_label_has_its_section_in_the_document():
+    text = (ROOT / "docs" / "memory-model.md").read_text()
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    described = {label for heading in headings for label in re.findall(r"`([\w-]+)`", heading)}
+    labels = {label for head in UNITS for *_, label, _ in accesses_of(head)}
+    assert labels - described == set()
+    assert described - labels == set()
+
+
 @pytest.mark.parametrize("name", [name for names in UNITS.values() for name in names])
 def test_no_access_bypasses_the_vocabulary(name):
     """An atomic_... of <stdatomic.h> would be sequentially consistent, and have no label."""
