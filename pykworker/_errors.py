@@ -15,8 +15,9 @@ class DeadlockError(RuntimeError):
     error before it sleeps, and changes nothing: the others go on waiting, and their wait ends
     once the callback that got the error returns.
 
-    Raised by ``flush()`` of a work or a worker, and by a worker's ``freeze()``, ``stop()`` and
-    ``destroy()``. To be rid of it, queue a work that does the rest instead of waiting for it.
+    Raised by ``flush()`` of a work or a worker, a work's ``cancel()`` and ``disable()``, and a
+    worker's ``drain()``, ``freeze()``, ``stop()`` and ``destroy()``. To be rid of it, queue a
+    work that does the rest instead of waiting for it.
 
     Only workers are followed: a callback that waits for a plain lock, or joins a plain thread
     which waits for the worker in turn, is a deadlock that nobody notices.

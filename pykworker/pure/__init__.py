@@ -22,8 +22,8 @@ tail of the list. A periodic work has its next timer armed when a run begins.
 
 **Numbers.** Every run that is asked for gets the next number of its worker, and keeps it until
 its end. This is what makes waiting exact: a flush notes the number of the run it is after, and
-waits until that is neither pending nor executing. Whatever happens meanwhile - the work is
-queued again, it queues itself for ever, it moves to another worker - has another number and is
+waits until none up to that is pending or executing. Whatever happens meanwhile - the work is
+queued again, it queues itself for ever, it moves to another worker - has a higher number and is
 not waited for; and a run that is cancelled is over. What is put on the list gets a number too,
 its *place*, from the same counter. A flush of the worker notes the last one given out, and waits
 until all that is left is younger; ``run_pending()`` runs up to there. A run that is moved by
@@ -31,9 +31,9 @@ until all that is left is younger; ``run_pending()`` runs up to there. A run tha
 
 **One condition a worker.** All of a worker's state, and that of the works which belong to it, is
 under the lock of one condition; every change that somebody may wait for notifies it, and who
-waits looks again. Nothing of the user's - a callback, a hook, an error handler, a destructor,
-a comparison - runs under it. The order of locks is: ``shared.circles``, then a worker's, then
-``shared.claims``.
+waits looks again; Ctrl-C may come at any point of it. Nothing of the user's - a callback, a
+hook, an error handler, a destructor, a comparison - runs under it. The order of locks is:
+``shared.circles``, then a worker's, then ``shared.claims``.
 
 **Who belongs to whom.** A work that is not idle belongs to one worker, its *owner*, and is
 refused by all others. What is idle belongs to nobody; ``shared.claims`` guards it then. The
@@ -49,9 +49,10 @@ out; so the list is in the order of time also while a callback runs long, or the
 most one arrow, "my callback waits for that worker", and the call that would close a circle of
 arrows finds out by following them.
 
-Read on in this order: ``_records``, the states of a work and what all workers share; ``_timers``;
-``_core``, queue, serve, flush, cancel, drain, circles, freeze, stop and destroy; ``_works`` and
-``_worker``, the public classes; ``_readiness``, for event loops; ``_lifetime``, fork and exit.
+Read on in this order: ``_records``, the states of a work, what all workers share, circles;
+``_timers``; ``_condition``; ``_core``, queue, serve, flush, cancel, drain, freeze, stop and
+destroy; ``_works`` and ``_worker``, the public classes; ``_readiness``, for event loops;
+``_lifetime``, fork and exit.
 """
 
 from __future__ import annotations

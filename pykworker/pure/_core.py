@@ -14,12 +14,12 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from pykworker._errors import DeadlockError
 from pykworker._sentinel import CANCEL
 from pykworker._unraisable import report
+from pykworker.pure._condition import Condition
 from pykworker.pure._readiness import Readiness
 from pykworker.pure._records import (
     DrainRequest,
@@ -56,9 +56,7 @@ class Core:
         self.on_start: Hook | None = None
         self.on_end: Hook | None = None
 
-        # A lock that its holder may take again: a signal handler, or a destructor that the
-        # garbage collector calls, may queue a work at any point of what follows.
-        self.changed = threading.Condition(threading.RLock())
+        self.make_lock()
         # By place: to take a work out of the middle, nothing is compared with it.
         self.works: OrderedDict[int, Work] = OrderedDict()
         self.timers = Timers()
@@ -84,6 +82,12 @@ class Core:
         self.sleeps = 0
 
         shared.cores.add(weakref.ref(self, shared.cores.discard))
+
+    def make_lock(self) -> None:
+        # A lock that its holder may take again: a signal handler, or a destructor that the
+        # garbage collector calls, may queue a work at any point of what follows.
+        self.lock = threading.RLock()
+        self.changed = Condition(self.lock)
 
     def refuse_if_unusable(self) -> None:
         if self.left_behind:
@@ -118,7 +122,7 @@ class Core:
 
     def queue(self, work: Work) -> bool:
         status = work._status
-        with self.changed:
+        with self.lock:
             self.refuse_queueing()
             self.list_what_is_due()
             if not self.claim(status):
@@ -137,7 +141,7 @@ class Core:
             return self.queue(work)
         timer = Timer(work, time.monotonic() + delay)
         status = work._status
-        with self.changed:
+        with self.lock:
             self.refuse_queueing()
             if not self.claim(status):
                 return False
@@ -152,7 +156,7 @@ class Core:
     def modify(self, work: Work, delay: float) -> tuple[bool, bool]:
         """Returns what mod_delayed() does, and whether the work was made pending."""
         status = work._status
-        with self.changed:
+        with self.lock:
             self.refuse_queueing()
             self.list_what_is_due()
             if not self.claim(status):
@@ -174,7 +178,7 @@ class Core:
     def repeat(self, work: PeriodicWork, schedule: Schedule) -> None:
         """Begin with the ticks of a work that nobody else has seen yet."""
         status = work._status
-        with self.changed:
+        with self.lock:
             self.refuse_queueing()
             self.claim(status)
             status.schedule = schedule
@@ -280,7 +284,7 @@ class Core:
 
     def take(self, service: Service) -> Work | None:
         """Wait for the next work and take it off the list. None: the thread shall leave."""
-        with self.changed:
+        with self.lock:
             while True:
                 if service.stop_asked or self.left_behind:
                     return None
@@ -291,7 +295,7 @@ class Core:
                     return None
                 if service.last is not None:
                     return None
-                sleep = service.longest_sleep
+                sleep = threading.TIMEOUT_MAX
                 if self.freeze_request is not None:
                     self.freeze_request.granted = True
                     self.announce()
@@ -301,7 +305,7 @@ class Core:
                     self.sleeps += 1
                     deadline = self.timers.next_deadline()
                     if deadline is not None:
-                        sleep = min(sleep, max(0.0, deadline - time.monotonic()))
+                        sleep = deadline - time.monotonic()
                 self.changed.wait(sleep)
 
     def begin(self) -> Work:
@@ -352,7 +356,7 @@ class Core:
 
     def finish(self) -> None:
         """Make the executed work idle, unless it was queued again, and wake its flushers."""
-        with self.changed:
+        with self.lock:
             status, self.executing = self.executing, None
             if status is not None:
                 status.executing = 0
@@ -366,7 +370,7 @@ class Core:
         self, thread: threading.Thread, *, ours: bool = False, what_is_pending: bool = False
     ) -> Service:
         """With *what_is_pending* for just that, else until the thread shall leave."""
-        with self.changed:
+        with self.lock:
             self.refuse_if_unusable()
             if self.service is not None:
                 raise RuntimeError("worker already has a thread")
@@ -379,7 +383,7 @@ class Core:
 
     def detach(self, service: Service) -> None:
         self.current = None
-        with self.changed:
+        with self.lock:
             self.finish()  # only after a KeyboardInterrupt is there anything to finish
             service.ended = True
             if self.service is service:
@@ -419,7 +423,7 @@ class Core:
         return self.serve(self.attach(threading.current_thread(), what_is_pending=True))
 
     def fileno(self) -> int:
-        with self.changed:
+        with self.lock:
             self.refuse_if_unusable()
             if self.readiness is None:
                 self.readiness = Readiness()
@@ -431,7 +435,7 @@ class Core:
     def flush_work(self, work: Work, seconds: float | None) -> None:
         """Wait for the pending run of a work or, when none is pending, for the executing one."""
         status = work._status
-        with self.changed:
+        with self.lock:
             if status.owner is not self:
                 return  # idle, or on another worker: what it had to run here has run
             if self.left_behind:
@@ -439,10 +443,12 @@ class Core:
             number = status.pending or status.executing
 
         def is_over() -> bool:
-            return status.owner is not self or number not in (status.pending, status.executing)
+            # Also when the run was cancelled: not before the one that executed then has ended.
+            runs = (status.pending, status.executing)
+            return status.owner is not self or not any(0 < run <= number for run in runs)
 
         with self.waiting(is_over):
-            with self.changed:
+            with self.lock:
                 if status.owner is self and status.pending == number:
                     self.list_what_is_due()
                     self.list_work_now(work)
@@ -452,7 +458,7 @@ class Core:
 
     def flush(self, seconds: float | None) -> None:
         """Wait until nothing is left that was listed or executing when the call began."""
-        with self.changed:
+        with self.lock:
             self.list_what_is_due()
             last = self.last
             if self.oldest() > last:
@@ -480,15 +486,15 @@ class Core:
         def is_over() -> bool:
             return request.granted
 
-        with self.changed:
+        with self.lock:
             self.list_what_is_due()
             if not self.works and self.executing is None:
                 return
             if self.left_behind:
                 raise RuntimeError(_LEFT_BEHIND)
-        with self.waiting(is_over), self.changed:
-            self.drain_requests.append(request)
+        with self.waiting(is_over), self.lock:
             try:
+                self.drain_requests.append(request)
                 self.announce()  # it may be over already
                 if not self.sleep_until(is_over, seconds):
                     raise TimeoutError("the worker still has works to run")
@@ -509,10 +515,11 @@ class Core:
         def is_over() -> bool:
             return status.owner is not self or status.executing != number
 
-        with self.waiting(is_over), self.changed:
+        with self.waiting(is_over), self.lock:
             if is_over():
                 return None
             self.cancelled_now.append(status)
+            # No call from here to the "try", so that Ctrl-C cannot come between.
             status.cancelling += 1
             status.disabled += disabling
             try:
@@ -523,51 +530,32 @@ class Core:
                 raise
             finally:
                 if not self.left_behind:  # else fork has seen to it
+                    # The work may be idle by now, but until here nobody else can own it.
+                    status.cancelling -= 1
                     self.cancelled_now.remove(status)
-                    with shared.claims:
-                        status.cancelling -= 1
             return dropped
 
     # -- sleeping, and the search for circles
 
     def sleep_until(self, is_over: Callable[[], bool], seconds: float | None) -> bool:
         """Sleep until *is_over*, or for *seconds*. Returns what *is_over* said last."""
-        if seconds is not None:
-            seconds = min(seconds, threading.TIMEOUT_MAX)
-        with self.changed:
-            return self.changed.wait_for(is_over, seconds)
+        deadline = _deadline(seconds)
+        with self.lock:
+            while not is_over():
+                left = threading.TIMEOUT_MAX
+                if deadline is not None:
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        return False
+                self.changed.wait(left)
+            return True
 
-    @contextlib.contextmanager
-    def waiting(self, is_over: Callable[[], bool]) -> Iterator[None]:
-        """Draw the arrow of a wait for this worker; DeadlockError when it closes a circle.
+    def waiting(self, is_over: Callable[[], bool]) -> Wait:
+        """To be held in a "with" while the calling thread waits for this worker.
 
-        Only the thread of a worker draws one. An arrow whose wait is over, though its thread
-        has not woken up yet, counts no more: else a callback could be told of a circle that
-        its own worker opened a moment ago.
+        DeadlockError when a callback's wait would close a circle.
         """
-        server = here.core
-        if server is None:
-            yield
-            return
-        with shared.circles:
-            previous, arrow = server.waits, Wait(self, is_over)
-            wait: Wait | None = arrow
-            while wait is not None:
-                with wait.target.changed:
-                    if wait.is_over():
-                        break
-                if wait.target is server:
-                    raise DeadlockError(
-                        f"a callback of worker {server.name!r} would wait for itself"
-                        if server is self
-                        else f"workers {server.name!r} and {self.name!r} would wait for each other"
-                    )
-                wait = wait.target.waits
-            server.waits = arrow
-        try:
-            yield
-        finally:
-            server.waits = previous
+        return Wait(self, is_over)
 
     # -- freeze
 
@@ -577,15 +565,15 @@ class Core:
         def is_over() -> bool:
             return request is not None and (request.granted or request.withdrawn)
 
-        with self.waiting(is_over), self.changed:
+        with self.waiting(is_over), self.lock:
             self.refuse_if_unusable()
             request = self.freeze_request or FreezeRequest()
             request.askers += 1
-            self.freeze_request = request
-            if self.service is None:
-                request.granted = True
-            self.announce()
             try:
+                self.freeze_request = request
+                if self.service is None:
+                    request.granted = True
+                self.announce()
                 if not self.sleep_until(is_over, seconds):
                     raise TimeoutError("the worker did not come to rest in time")
             except BaseException:
@@ -597,7 +585,7 @@ class Core:
                 self.refuse_if_unusable()  # thawed by destroy, not by thaw
 
     def thaw(self) -> None:
-        with self.changed:
+        with self.lock:
             if self.freeze_request is not None:
                 self.freeze_request.withdrawn = True
                 self.freeze_request = None
@@ -625,7 +613,7 @@ class Core:
         self.join(deadline)
 
     def ask_to_stop(self, service: Service) -> None:
-        with self.changed:
+        with self.lock:
             service.stop_asked = True
             if self.service is service:
                 self.thaw()
@@ -633,7 +621,7 @@ class Core:
 
     def join(self, deadline: float | None) -> None:
         """Wait for the end of a thread that start() made and that has left already."""
-        with self.changed:
+        with self.lock:
             thread = self.thread if self.service is None else None
         if thread is None or thread is threading.current_thread():
             return
@@ -645,7 +633,7 @@ class Core:
 
     def close(self) -> None:
         """Refuse what comes, cancel what is armed, and have the thread leave after the rest."""
-        with self.changed:
+        with self.lock:
             self.list_what_is_due()
             self.closed = True
             armed: list[Work] = []
@@ -674,11 +662,11 @@ class Core:
 
     def drop_pending(self) -> None:
         """What is pending becomes idle without a run. Only for a closed worker."""
-        with self.changed:
+        with self.lock:
             dropped, self.works = self.works, OrderedDict()
             runs = [(work._status, work._status.pending) for work in dropped.values()]
         dropped.clear()  # as in serve: let go of the works outside the lock, then tell
-        with self.changed:
+        with self.lock:
             for status, number in runs:
                 # Meanwhile it may have been cancelled, and queued on another worker.
                 if status.owner is self and status.pending == number:
@@ -693,7 +681,10 @@ def cancel(work: Work, wait: bool, disabling: bool = False) -> bool:
     """
     status = work._status
     while True:
-        with _owned(status) as owner:
+        owner = status.owner
+        with shared.claims if owner is None else owner.lock:
+            if status.owner is not owner:
+                continue  # it was queued, or became idle
             number = status.executing
             if owner is None or not number or not wait or here.core is owner or owner.left_behind:
                 status.disabled += disabling
@@ -709,28 +700,15 @@ def cancel(work: Work, wait: bool, disabling: bool = False) -> bool:
 def enable(work: Work) -> bool:
     """Take one disabling back. Returns whether the work may be queued again."""
     status = work._status
-    with _owned(status):
-        if not status.disabled:
-            raise RuntimeError("enable() without disable()")
-        status.disabled -= 1
-        return not status.disabled
-
-
-@contextlib.contextmanager
-def _owned(status: Status) -> Iterator[Core | None]:
-    """Hold the lock that guards a work: its owner's or, while it has none, that of claims."""
     while True:
         owner = status.owner
-        if owner is None:
-            with shared.claims:
-                if status.owner is None:
-                    yield None
-                    return
-        else:
-            with owner.changed:
-                if status.owner is owner:
-                    yield owner
-                    return
+        with shared.claims if owner is None else owner.lock:
+            if status.owner is not owner:
+                continue  # it was queued, or became idle
+            if not status.disabled:
+                raise RuntimeError("enable() without disable()")
+            status.disabled -= 1
+            return not status.disabled
 
 
 def _deadline(seconds: float | None) -> float | None:

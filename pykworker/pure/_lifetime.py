@@ -17,7 +17,7 @@ def _after_fork_in_child() -> None:
     shared.make_locks()
     here.core = None
     for core in shared.living_cores():
-        core.changed = threading.Condition(threading.RLock())
+        core.make_lock()
         core.left_behind = True
         core.waits = None
         core.thread = None

@@ -8,6 +8,8 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pykworker._errors import DeadlockError
+
 if TYPE_CHECKING:
     from pykworker.pure._core import Core
     from pykworker.pure._timers import Schedule, Timer
@@ -41,7 +43,7 @@ class Status:
 class Service:
     """One thread's time in the service of a worker, from attach to detach."""
 
-    __slots__ = ("ended", "interruptible", "last", "longest_sleep", "ours", "stop_asked", "thread")
+    __slots__ = ("ended", "interruptible", "last", "ours", "stop_asked", "thread")
 
     def __init__(self, thread: threading.Thread, ours: bool, last: int | None) -> None:
         self.thread = thread
@@ -49,9 +51,6 @@ class Service:
         self.last = last  # the last place that it is for; None: it waits for more
         # Ctrl-C belongs to the main thread: there it ends run(), also out of a callback.
         self.interruptible = not ours and thread is threading.main_thread()
-        # A signal handler on this very thread may queue after the last look at the list and
-        # before the sleep, where it wakes nobody. So there, look again every second.
-        self.longest_sleep = 1.0 if self.interruptible else threading.TIMEOUT_MAX
         self.stop_asked = False
         self.ended = False  # once True, always True
 
@@ -74,16 +73,6 @@ class DrainRequest:
 
     def __init__(self) -> None:
         self.granted = False  # there was such a moment; once True, always True
-
-
-class Wait:
-    """An arrow of the circle search: a callback waits for *target* until *is_over*."""
-
-    __slots__ = ("is_over", "target")
-
-    def __init__(self, target: Core, is_over: Callable[[], bool]) -> None:
-        self.target = target
-        self.is_over = is_over  # once True, always True; under the target's lock
 
 
 class Here(threading.local):
@@ -111,3 +100,57 @@ class Shared:
 
 here = Here()
 shared = Shared()
+
+
+class Wait:
+    """An arrow of the circle search: a callback waits for *target* until *is_over*.
+
+    It is drawn while a "with" holds it, if the calling thread serves a worker, and unless it
+    closes a circle: then DeadlockError is raised.
+    """
+
+    __slots__ = ("is_over", "previous", "server", "target")
+
+    def __init__(self, target: Core, is_over: Callable[[], bool]) -> None:
+        self.target = target
+        self.is_over = is_over  # once True, always True; under the target's lock
+        self.server = here.core  # whose callback waits; None: an outsider, who draws none
+        self.previous: Wait | None = None  # of the same callback; it has no more than one
+
+    def __enter__(self) -> None:
+        server = self.server
+        if server is None:
+            return
+        self.previous = server.waits
+        try:
+            with shared.circles:
+                self.look_for_a_circle(server)
+                server.waits = self
+        except BaseException:  # Ctrl-C may come as late as after the last line above
+            server.waits = self.previous
+            raise
+
+    def look_for_a_circle(self, server: Core) -> None:
+        """Follow the arrows from this one on: do they lead back to where it begins?
+
+        An arrow whose wait is over, though its thread has not woken up yet, counts no more:
+        else a callback could be told of a circle that its own worker opened a moment ago.
+        """
+        wait: Wait | None = self
+        while wait is not None:
+            target = wait.target
+            with target.lock:
+                if wait.is_over():
+                    return
+            if target is server:
+                raise DeadlockError(
+                    f"a callback of worker {server.name!r} would wait for itself"
+                    if self.target is server
+                    else f"workers {server.name!r} and {self.target.name!r} would wait "
+                    "for each other"
+                )
+            wait = target.waits
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self.server is not None:
+            self.server.waits = self.previous

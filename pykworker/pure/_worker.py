@@ -104,7 +104,7 @@ class Worker:
                 raise TypeError(f"queue_many() takes Works, not {type(work).__name__}")
         queued: list[Work] = []
         try:
-            with self._core.changed:
+            with self._core.lock:
                 for work in items:
                     if self._core.queue(work):
                         queued.append(work)
@@ -415,7 +415,7 @@ class Worker:
         the sleep; always 0 here.
         """
         core = self._core
-        with core.changed:
+        with core.lock:
             core.list_what_is_due()
             return {
                 "queued": core.queued,

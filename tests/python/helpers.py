@@ -70,6 +70,27 @@ def hold(kw: Any, worker: Any) -> Gate:
     return gate
 
 
+def wait_until_cancelling(worker: Any, work: Any) -> None:
+    """Wait until somebody's cancel waits for *work*, which executes on *worker*.
+
+    Until then each look may leave the work pending, for the cancel to drop.
+    """
+    wait_until(lambda: not worker.queue(work) and not work.pending)
+
+
+def wait_until_draining(kw: Any, worker: Any) -> None:
+    """Wait until somebody's drain of *worker* waits. Each look may queue a work before that."""
+
+    def refused() -> bool:
+        try:
+            worker.queue(kw.Work(int))
+        except RuntimeError as error:
+            return str(error) == "worker is being drained"
+        return False
+
+    wait_until(refused)
+
+
 def wait_until(condition: Any) -> None:
     """Look until *condition* holds; for states that no event announces."""
     end = time.monotonic() + LIMIT

@@ -76,7 +76,7 @@ def test_callback_flushes_an_idle_work(kw, worker):
     assert in_callback(kw, worker, kw.Work(int).flush) is None
 
 
-@pytest.mark.parametrize("verb", ["flush", "freeze", "destroy"])
+@pytest.mark.parametrize("verb", ["flush", "drain", "freeze", "destroy"])
 def test_callback_waits_for_its_own_worker(kw, worker, verb):
     assert in_callback(kw, worker, getattr(worker, verb)) is kw.DeadlockError
     ran = []

@@ -24,7 +24,7 @@ BAD_TIMES = [
     (1j, TypeError),
     (object(), TypeError),
 ]
-WAITS = ["flush", "stop", "freeze", "destroy"]
+WAITS = ["flush", "drain", "stop", "freeze", "destroy"]
 
 
 @pytest.mark.parametrize(("value", "error"), BAD_TIMES, ids=lambda value: str(value)[:20])
@@ -77,6 +77,20 @@ def test_shared_helper_returns_seconds_or_none():
     assert type(timeout_seconds(3)) is float
     with pytest.raises(ValueError, match=r"^delay "):
         timeout_seconds(-1, "delay")
+
+
+def test_shared_helpers_of_delay_and_interval():
+    from pykworker._arguments import delay_seconds, interval_seconds
+
+    for check in (delay_seconds, interval_seconds):
+        assert check(3) == 3.0
+        assert type(check(3)) is float
+        for value, error in [*BAD_TIMES, (math.inf, ValueError), (None, TypeError)]:
+            with pytest.raises(error, match=r"^this "):
+                check(value, "this")
+    assert delay_seconds(0) == 0.0
+    with pytest.raises(ValueError, match=r"^interval must be greater than 0$"):
+        interval_seconds(0)
 
 
 @pytest.mark.parametrize("fn", [None, 1, "print", []])
@@ -152,10 +166,20 @@ def test_attribute_of_a_worker_is_read_only(worker, attribute):
         setattr(worker, attribute, None)
 
 
-@pytest.mark.parametrize("attribute", ["fn", "args", "kwargs", "pending", "executing", "coalesced"])
+@pytest.mark.parametrize(
+    "attribute", ["fn", "args", "kwargs", "pending", "executing", "coalesced", "disabled"]
+)
 def test_attribute_of_a_work_is_read_only(kw, attribute):
     with pytest.raises(AttributeError):
         setattr(kw.Work(int), attribute, None)
+
+
+@pytest.mark.parametrize("attribute", ["remaining", "interval", "missed"])
+def test_attribute_of_a_periodic_work_is_read_only(kw, worker, attribute):
+    beat = worker.every(1000, int)
+    with pytest.raises(AttributeError):
+        setattr(beat, attribute, None)
+    beat.cancel()
 
 
 ERRORS = [ValueError("expected"), SystemExit(3), KeyboardInterrupt(), GeneratorExit()]

@@ -99,6 +99,71 @@ def test_child_destroys_an_old_worker_without_a_hang(kw):
     assert lines == ["None None"] * 4 + ["False", "ran in the parent"]
 
 
+def test_child_cancels_old_works_without_a_hang(kw):
+    lines = run(
+        kw,
+        """
+        worker = kw.Worker()
+        gate, entered = threading.Event(), threading.Event()
+        executing = kw.Work(lambda: (entered.set(), gate.wait()))
+        pending, idle = kw.Work(print, "ran in the parent"), kw.Work(int)
+        armed = kw.DelayedWork(int)
+        worker.queue_many([executing, pending])
+        worker.queue_delayed(armed, 1000)
+        beat = worker.every(1000, int)
+        entered.wait()
+        def child():
+            for call in (worker.drain, worker.run_pending, worker.fileno):
+                print(told(call))
+            print(told(worker.queue_delayed, kw.DelayedWork(int), 1))
+            print(told(worker.mod_delayed, armed, 1))
+            print(told(worker.every, 1, int))
+            for work in (pending, armed, beat, idle):
+                print(told(work.cancel), work.pending, told(work.cancel, wait=False))
+            told(executing.cancel)
+            told(executing.disable)
+            with kw.Worker(start=False) as new:
+                print(new.queue(pending), new.queue_delayed(armed, 0))
+        fork(child)
+        print(armed.pending, beat.pending)
+        gate.set()
+        worker.destroy()
+        """,
+    )
+    assert lines[:6] == [f"RuntimeError: {LEFT_BEHIND}"] * 6
+    assert lines[6:10] == ["True False False"] * 3 + ["False False False"]
+    assert lines[10] == "True True"
+    assert lines[-2:] == ["True True", "ran in the parent"]
+
+
+def test_child_may_queue_a_work_that_another_thread_was_cancelling(kw):
+    lines = run(
+        kw,
+        """
+        worker = kw.Worker()
+        gate, entered = threading.Event(), threading.Event()
+        work = kw.Work(lambda: (entered.set(), gate.wait(), print("ran")))
+        worker.queue(work)
+        entered.wait()
+        canceller = threading.Thread(target=work.cancel)
+        canceller.start()
+        while worker.queue(work) or work.pending:
+            time.sleep(0.001)
+        def child():
+            worker.destroy()
+            gate.set()
+            with kw.Worker() as new:
+                print(new.queue(work))
+                work.flush()
+        fork(child)
+        gate.set()
+        canceller.join()
+        worker.destroy()
+        """,
+    )
+    assert lines == ["True", "ran", "ran"]
+
+
 def test_new_worker_works_in_the_child(kw):
     lines = run(
         kw,

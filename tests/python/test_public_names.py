@@ -8,29 +8,45 @@ import inspect
 import pytest
 from conftest import load_backend
 
-NAMES = {"Worker", "Work", "BoundWork", "NativeWork", "DeadlockError", "should_stop", "backend"}
+CLASSES = ["Worker", "Work", "BoundWork", "DelayedWork", "PeriodicWork", "NativeWork"]
+FUNCTIONS = ["current_work", "should_stop"]
+NAMES = {*CLASSES, *FUNCTIONS, "CANCEL", "DeadlockError", "backend"}
 NATIVE_ONLY = {"get_include", "__version__"}
-CLASSES = ["Worker", "Work", "BoundWork", "NativeWork"]
 MEMBERS = {
     "Worker": {
-        "queue", "queue_many", "work", "flush", "start", "run", "stop", "freeze", "thaw",
-        "destroy", "name", "daemon", "ident", "native_id", "is_alive", "current_work", "stats",
+        "queue", "queue_many", "queue_delayed", "mod_delayed", "every", "work", "flush", "drain",
+        "start", "run", "run_pending", "fileno", "stop", "freeze", "thaw", "destroy", "name",
+        "daemon", "ident", "native_id", "is_alive", "current_work", "on_queue", "on_start",
+        "on_end", "stats",
     },
-    "Work": {"fn", "args", "kwargs", "pending", "executing", "coalesced", "flush"},
+    "Work": {
+        "fn", "args", "kwargs", "pending", "executing", "coalesced", "disabled", "flush",
+        "cancel", "disable", "enable",
+    },
     "BoundWork": {"worker", "queue"},
+    "DelayedWork": {"remaining"},
+    "PeriodicWork": {"remaining", "interval", "missed"},
     "NativeWork": {"address", "data"},
 }  # fmt: skip
 SIGNATURES = {
     "Worker": "(name=None, *, busy_poll=None, on_error=None, daemon=False, start=True)",
     "Work": "(fn, /, *args, **kwargs)",
+    "DelayedWork": "(fn, /, *args, **kwargs)",
     "NativeWork": "(address, data=None)",
+    "current_work": "()",
     "should_stop": "()",
     "Worker.queue": "(self, work, /)",
     "Worker.queue_many": "(self, works, /)",
+    "Worker.queue_delayed": "(self, work, delay)",
+    "Worker.mod_delayed": "(self, work, delay)",
+    "Worker.every": "(self, interval, fn, /, *args, **kwargs)",
     "Worker.work": "(self, fn)",
     "Worker.flush": "(self, timeout=None)",
+    "Worker.drain": "(self, timeout=None)",
     "Worker.start": "(self)",
     "Worker.run": "(self)",
+    "Worker.run_pending": "(self)",
+    "Worker.fileno": "(self)",
     "Worker.stop": "(self, timeout=None)",
     "Worker.freeze": "(self, timeout=None)",
     "Worker.thaw": "(self)",
@@ -38,6 +54,9 @@ SIGNATURES = {
     "Worker.is_alive": "(self)",
     "Worker.stats": "(self)",
     "Work.flush": "(self, timeout=None)",
+    "Work.cancel": "(self, wait=True)",
+    "Work.disable": "(self)",
+    "Work.enable": "(self)",
     "BoundWork.queue": "(self)",
 }
 
@@ -83,7 +102,7 @@ def test_signature(kw, path):
     assert plain(inspect.signature(find(kw, path))) == SIGNATURES[path]
 
 
-@pytest.mark.parametrize("name", [*CLASSES, "DeadlockError", "should_stop"])
+@pytest.mark.parametrize("name", [*CLASSES, *FUNCTIONS, "DeadlockError"])
 def test_name_has_a_docstring(kw, name):
     assert (getattr(kw, name).__doc__ or "").strip()
 
@@ -99,8 +118,22 @@ def test_member_has_a_docstring(kw, name):
     assert without == []
 
 
+def test_delayed_works_are_works_and_periodic_ones_delayed(kw):
+    assert issubclass(kw.DelayedWork, kw.Work)
+    assert issubclass(kw.PeriodicWork, kw.DelayedWork)
+
+
 def test_works_of_one_backend_are_refused_by_the_other():
     native, pure = load_backend("native"), load_backend("pure")
     for one, other in ((native, pure), (pure, native)):
-        with one.Worker() as worker, pytest.raises(TypeError):
-            worker.queue(other.Work(int))
+        with one.Worker() as worker:
+            with pytest.raises(TypeError):
+                worker.queue(other.Work(int))
+            with pytest.raises(TypeError):
+                worker.queue_delayed(other.DelayedWork(int), 1)
+
+
+def test_both_backends_share_cancel_and_the_error():
+    native, pure = load_backend("native"), load_backend("pure")
+    assert native.CANCEL is pure.CANCEL
+    assert native.DeadlockError is pure.DeadlockError

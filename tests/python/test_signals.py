@@ -49,6 +49,10 @@ entered.wait()
         "work.flush()",
         "worker.flush()",
         "worker.flush(timeout=1000)",
+        "worker.drain()",
+        "worker.drain(timeout=1000)",
+        "work.cancel()",
+        "work.disable()",
         "worker.freeze()",
         "worker.stop()",
         "worker.destroy()",
@@ -81,6 +85,63 @@ worker.destroy()
         assert lines[0] == "interrupted True True"
     else:
         assert lines == ["interrupted True True", "behind ran"]
+
+
+def test_ctrl_c_at_any_moment_of_a_call_leaves_the_worker_usable(kw):
+    """An alarm stands for Ctrl-C, since it can be set to come a few microseconds later."""
+    result = run_script(
+        kw,
+        """
+        import faulthandler, random
+        faulthandler.dump_traceback_later(20, exit=True)
+        seed = int(os.environ.get("PYKWORKER_STRESS_SEED", random.randrange(2**32)))
+        rng = random.Random(seed)
+        armed = False
+        def interrupt(*_):
+            global armed
+            if armed:
+                armed = False
+                raise KeyboardInterrupt
+        signal.signal(signal.SIGALRM, interrupt)
+        worker = kw.Worker()
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            entered, gate = threading.Event(), threading.Event()
+            work = kw.Work(lambda: (entered.set(), gate.wait()))
+            later = kw.DelayedWork(int)
+            worker.queue(work)
+            entered.wait()
+            worker.queue(work)
+            worker.queue_delayed(later, 1000)
+            call = rng.choice([
+                work.flush, later.flush, worker.flush, worker.drain, work.cancel, work.disable,
+                worker.freeze, worker.stop,
+            ])
+            try:
+                armed = True
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(5e-6, 1.5e-4))
+                call()
+                print("returned", call)
+            except KeyboardInterrupt:
+                pass
+            stats = []
+            other = threading.Thread(target=lambda: stats.append(worker.stats()))
+            other.start()
+            other.join()
+            gate.set()
+            worker.thaw()
+            if call == worker.stop:
+                worker.stop()
+                worker.start()
+            later.cancel()
+            work.cancel()
+            if stats[0]["executed"] < 1 or work.disabled or not worker.queue(work):
+                print("unusable after", call, "seed", seed)
+            worker.flush()
+        worker.destroy()
+        """,
+    )
+    assert (result.stdout, result.stderr, result.returncode) == ("", "", 0)
 
 
 def test_ctrl_c_in_a_with_block_waits_for_the_rest(kw):

@@ -163,6 +163,29 @@ def test_should_stop_ends_a_long_callback(kw):
     worker.destroy()
 
 
+@pytest.mark.parametrize("verb", ["flush", "drain", "freeze", "cancel"])
+def test_should_stop_stays_false_for_other_requests(kw, worker, verb):
+    answers = []
+    entered, asked = threading.Event(), threading.Event()
+
+    def body():
+        entered.set()
+        assert asked.wait(LIMIT)
+        answers.append(kw.should_stop())
+
+    work = kw.Work(body)
+    worker.queue(work)
+    assert entered.wait(LIMIT)
+    if verb == "cancel":
+        work.cancel(wait=False)
+    else:
+        with pytest.raises(TimeoutError):
+            getattr(worker, verb)(timeout=0)
+    asked.set()
+    work.flush()
+    assert answers == [False]
+
+
 # --- run ---
 
 
