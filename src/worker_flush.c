@@ -87,31 +87,44 @@ int kthread_sleep_until_over(const struct kthread_wait *wait, uint64_t deadline,
 
 /* ---- flush ---- */
 
-void kthread_flush_begin_work(struct kthread_flush *flush, struct kthread_work *work)
+/*
+ * Wait for the run that is pending, else for the last one begun. While started_seq stays the
+ * same, state is of the same moment, or is about to follow it: then PARITY differs, and the
+ * run seen pending has just got its number. Is another one pending?
+ */
+static bool note_run(struct kthread_flush *flush, struct kthread_work *work)
 {
 	uint32_t started;
 	uintptr_t state;
+	bool pending;
 
+	do {
+		started = load_acquire(&work->started_seq); /* F */
+		state = load_acquire(&work->state); /* claim */
+	} while (load_relaxed(&work->started_seq) != started);
+	pending = (state & PENDING) && !(state & PARITY) == !(started & 1);
+	flush->worker = worker_of(state);
+	flush->target = started;
+	if (MENDED(NUMBER_AT_DEQUEUE) && pending)
+		flush->target++;
+	return pending;
+}
+
+void kthread_flush_begin_work(struct kthread_flush *flush, struct kthread_work *work)
+{
 	flush->worker = NULL;
 	flush->work = work;
 	flush->sealed = true;
 	if (!work)
 		return;
-	if (MENDED(FLUSH_CUTS_TIMER) && work->kind == KTHREAD_WORK_DELAYED)
-		kthread_cut_timer_short(work);
 	/*
-	 * Wait for the run that is pending, else for the last one begun. While started_seq
-	 * stays the same, state is of the same moment, or is about to follow it: then
-	 * PARITY differs, and the run seen pending has just got its number.
+	 * Of a delayed one the number is noted as its timer is cut short: a periodic one could
+	 * begin between the two, be pending anew, and its next tick be taken for this one.
 	 */
-	do {
-		started = load_acquire(&work->started_seq); /* F */
-		state = load_acquire(&work->state); /* claim */
-	} while (load_relaxed(&work->started_seq) != started);
-	flush->worker = worker_of(state);
-	flush->target = started;
-	if (MENDED(NUMBER_AT_DEQUEUE) && (state & PENDING) && !(state & PARITY) == !(started & 1))
-		flush->target++;
+	while (note_run(flush, work))
+		if (!MENDED(FLUSH_CUTS_TIMER) || work->kind != KTHREAD_WORK_DELAYED ||
+		    kthread_cut_timer_short(work, flush->worker, &flush->target))
+			break;
 }
 
 /* All that is listed now is of this epoch or an earlier one, and to be waited for. */

@@ -221,8 +221,12 @@ KTHREAD_HIDDEN bool kthread_rearm_locked(struct kthread_worker *worker, struct k
 /* Disarm the timer of the work, which is armed. Under lock. */
 KTHREAD_HIDDEN void kthread_disarm_locked(struct kthread_worker *worker, struct kthread_work *work);
 
-/* If its timer runs, have the work listed now. */
-KTHREAD_HIDDEN void kthread_cut_timer_short(struct kthread_work *work);
+/*
+ * If its timer runs, have the work listed now. Returns false when it is not pending on this
+ * worker; else the number that its run will have is stored.
+ */
+KTHREAD_HIDDEN bool kthread_cut_timer_short(struct kthread_work *work,
+					    struct kthread_worker *worker, uint32_t *number);
 
 /* Does a timer of the work run, and until when? A live snapshot. Without lock. */
 KTHREAD_HIDDEN bool kthread_find_timer(struct kthread_work *work, uint64_t *deadline);

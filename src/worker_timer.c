@@ -238,21 +238,23 @@ bool kthread_mod_delayed_work(struct kthread_worker *worker, struct kthread_dela
 
 /* ---- cutting short and dropping ---- */
 
-void kthread_cut_timer_short(struct kthread_work *work)
+bool kthread_cut_timer_short(struct kthread_work *work, struct kthread_worker *worker,
+			     uint32_t *number)
 {
-	uintptr_t state = load_acquire(&work->state); /* claim */
-	struct kthread_worker *worker = worker_of(state);
+	bool pending;
 
-	if (!(state & PENDING))
-		return;
 	lock_worker(worker);
-	if (is_pending_on(work, worker) && work->place == TIMED &&
+	pending = is_pending_on(work, worker);
+	if (pending && work->place == TIMED &&
 	    !(load_relaxed(&worker->flags) & (CLOSING | FORKED))) {
 		kthread_disarm_locked(worker, work);
 		kthread_append_locked(worker, work);
 		kthread_look_by_locked(worker, 0);
 	}
+	if (pending)
+		*number = load_relaxed(&work->started_seq) + 1;
 	unlock_worker(worker);
+	return pending;
 }
 
 void kthread_drop_timers(struct kthread_worker *worker)
