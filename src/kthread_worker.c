@@ -691,6 +691,7 @@ static void serve(struct kthread_worker *worker, struct kthread *k)
 {
 	bool looked = false;
 
+	kthread_quiet_loop(worker);
 	for (;;) {
 		uint32_t flags = load_acquire(&worker->flags); /* poke */
 
@@ -761,6 +762,7 @@ void kthread_detach(struct kthread_worker *worker, struct kthread *k)
 	/* Who called kthread_stop joins it. */
 	if (worker->thread == k && kthread_stop_requested(k))
 		worker->thread = NULL;
+	kthread_leave_unattended_locked(worker);
 	/* Under lock: who has seen that the thread is gone may free the worker. */
 	kthread_tell_waiters(worker);
 	kthread_unlock_for_registry(worker);

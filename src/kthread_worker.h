@@ -203,7 +203,7 @@ struct kthread_worker {
 	KTHREAD_ATOMIC(uint32_t) event;	/* what waiters sleep on; lowest bit: someone sleeps */
 	KTHREAD_ATOMIC(uint32_t) cpu;	/* where the worker went idle last; a hint */
 	KTHREAD_ATOMIC(const struct kthread_trace *) trace; /* NULL: none (trace pair) */
-	void (*wake)(struct kthread_worker *worker); /* set while no thread is attached, and nobody queues */
+	void (*wake)(struct kthread_worker *worker); /* set while nobody queues */
 	char shared_end[64 - 6 * 4 - 2 * sizeof(void *)];
 
 	/* What the worker writes at every run. */
@@ -940,15 +940,15 @@ uint64_t kthread_worker_next_timer(struct kthread_worker *worker);
 
 /*
  * kthread_worker_fd - a file descriptor to poll instead
- * @worker: one without a thread
+ * @worker: one without a thread; while it has one the descriptor is not readable
  *
  * It is readable when kthread_worker_run_pending has something to do, a timer that has run
- * out included, and only run_pending makes it unreadable again. Takes the place of a wake
- * hook; closed when the worker is destroyed. An epoll descriptor around an eventfd and a
+ * out included; run_pending, or another thread that serves the worker, makes it unreadable
+ * again. Takes the place of a wake hook, and as that is first called for while nobody queues;
+ * closed when the worker is destroyed. An epoll descriptor around an eventfd and a
  * timerfd; not to be read from, and of no use after a fork.
  *
  * Returns the descriptor, the same at every call
- * -EBUSY: @worker has a thread
  * -ENOTSUP: this is not Linux
  * -EINVAL, -ESHUTDOWN, -ESRCH: as kthread_worker_run_pending
  * -ENOMEM, -EMFILE, -ENFILE: the system has no room

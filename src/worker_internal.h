@@ -238,6 +238,15 @@ KTHREAD_HIDDEN void kthread_drop_timers(struct kthread_worker *worker);
 /* Can the worker's descriptor see to it that somebody looks at that moment? Under lock. */
 KTHREAD_HIDDEN bool kthread_loop_looks_by_locked(struct kthread_worker *worker, uint64_t moment);
 
+/*
+ * No thread is attached: from now on worker->wake, if there is one, is called when there is
+ * something to do; perhaps at once. Under lock.
+ */
+KTHREAD_HIDDEN void kthread_leave_unattended_locked(struct kthread_worker *worker);
+
+/* A thread attends to all there is to do: the descriptor says so. */
+KTHREAD_HIDDEN void kthread_quiet_loop(struct kthread_worker *worker);
+
 /* Nobody calls worker->wake any more: close what kthread_worker_fd made. */
 KTHREAD_HIDDEN void kthread_end_loop(struct kthread_worker *worker);
 

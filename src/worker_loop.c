@@ -137,24 +137,42 @@ bool kthread_loop_looks_by_locked(struct kthread_worker *worker, uint64_t moment
 	return true;
 }
 
-/* From now on worker->wake is called when there is something to do; perhaps at once. */
-static void leave_unattended(struct kthread_worker *worker)
+/*
+ * In a forked child nobody attends to it, and what its descriptor shows would be shown to the
+ * parent.
+ */
+void kthread_leave_unattended_locked(struct kthread_worker *worker)
 {
 	bool something;
 
+	if (!worker->wake || load_relaxed(&worker->task) || (load_relaxed(&worker->flags) & FORKED))
+		return;
+	worker->next_look = kthread_next_timer_locked(worker);
+	if (worker->loop)
+		set_timer(worker->loop, worker->next_look);
+	/* A frozen worker, or one that is closed, has nothing to do; a thaw pokes. */
+	something = worker->work_list.first &&
+		    !(load_relaxed(&worker->flags) & (FREEZE | CLOSING | DEAD));
+	store_relaxed(&worker->sleep, UNATTENDED);
+	fence_full(); /* park-b0, pairs with park-b1 */
+	/* Under lock: what it calls is closed by a destruction. */
+	if (something || load_relaxed(&worker->inbox))
+		kthread_wake_loop(worker);
+}
+
+static void leave_unattended(struct kthread_worker *worker)
+{
 	lock_worker(worker);
-	if (worker->wake && !load_relaxed(&worker->task)) {
-		worker->next_look = kthread_next_timer_locked(worker);
-		if (worker->loop)
-			set_timer(worker->loop, worker->next_look);
-		/* A frozen worker, or one that is closed, has nothing to do; a thaw pokes. */
-		something = worker->work_list.first &&
-			    !(load_relaxed(&worker->flags) & (FREEZE | CLOSING | DEAD));
-		store_relaxed(&worker->sleep, UNATTENDED);
-		fence_full(); /* park-b0, pairs with park-b1 */
-		/* Under lock: what it calls is closed by a destruction. */
-		if (something || load_relaxed(&worker->inbox))
-			kthread_wake_loop(worker);
+	kthread_leave_unattended_locked(worker);
+	unlock_worker(worker);
+}
+
+void kthread_quiet_loop(struct kthread_worker *worker)
+{
+	lock_worker(worker);
+	if (worker->loop) {
+		settle_fd(worker->loop);
+		set_timer(worker->loop, UINT64_MAX);
 	}
 	unlock_worker(worker);
 }
@@ -192,8 +210,11 @@ static int install_loop(struct kthread_worker *worker, struct kthread_loop **loo
 
 	lock_worker(worker);
 	result = kthread_attach_refusal_locked(worker);
+	if (result == -EBUSY)
+		result = 0; /* it shows nothing until the thread is gone */
 	if (!result && !worker->loop && *loop) {
-		store_relaxed(&worker->sleep, AWAKE);
+		if (!load_relaxed(&worker->task))
+			store_relaxed(&worker->sleep, AWAKE);
 		worker->loop = *loop;
 		worker->wake = wake_fd;
 		*loop = NULL;
@@ -301,7 +322,6 @@ int kthread_worker_run_pending(struct kthread_worker *worker)
 		if (load_relaxed(&worker->flags) & FORKED)
 			result = -ESRCH;
 		kthread_detach(worker, k);
-		leave_unattended(worker);
 	}
 	if (k == &adopted)
 		kthread_disown(k);
