@@ -349,19 +349,19 @@ static void run_native(struct kthread_work *work)
 	struct pykw_worker *pw = worker_of(work);
 	struct pykw_work *w = pykw_object_of(work);
 
+	atomic_store_explicit(&w->coalesced, 0, memory_order_relaxed);
+	atomic_store_explicit(&pw->current, (PyObject *)w, memory_order_release);
 	if (pw->traced) {
 		gil_keep(pw);
 		trace(pw, "start", w);
 	}
 	gil_give_back(pw);
-	atomic_store_explicit(&w->coalesced, 0, memory_order_relaxed);
-	atomic_store_explicit(&pw->current, (PyObject *)w, memory_order_release);
 	w->native->function(w->native->data);
-	atomic_store_explicit(&pw->current, NULL, memory_order_release);
 	if (pw->traced) {
 		gil_keep(pw);
 		trace(pw, "end", w);
 	}
+	atomic_store_explicit(&pw->current, NULL, memory_order_release);
 	give_back_later(w);
 }
 

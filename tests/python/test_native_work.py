@@ -236,3 +236,16 @@ def test_address_and_data_go_with_the_work_after_its_flush(kw, worker):
         del work
         gc.collect()
         assert ref() is None
+
+
+def test_hooks_know_the_native_work_as_the_current_one(kw, worker):
+    work = kw.NativeWork(Callback(lambda data: None))
+    seen = []
+
+    def hook(hooked):
+        seen.append((kw.current_work() is hooked, worker.current_work is hooked))
+
+    worker.on_start = worker.on_end = hook
+    worker.queue(work)
+    work.flush()
+    assert seen == [(True, True)] * 2
