@@ -234,7 +234,7 @@ class _Core:
         try:
             hook(work)
         except BaseException as failure:
-            if _is_interrupt(failure):
+            if event != "queue" and _is_interrupt(failure):
                 raise
             _unraisable.report(f"Exception ignored in on_{event}", failure, hook)
 

@@ -42,10 +42,13 @@ void pykw_tell_core(struct pykw_worker *pw, const char *method, PyObject *first,
 {
 	PyObject *bound = PyObject_GetAttrString(pw->core, method);
 	PyObject *result = NULL;
+	bool in_run;
 
 	if (bound)
 		result = PyObject_CallFunctionObjArgs(bound, first, second, NULL);
-	if (!result && pw->on_main_thread && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt))
+	/* Who queues may be another thread, or the main one after run_pending(). */
+	in_run = pw->on_main_thread && kthread_current_worker() == pw->worker;
+	if (!result && in_run && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt))
 		pykw_interrupt(pw, pykw_fetch_exception());
 	else if (!result)
 		PyErr_WriteUnraisable(bound);

@@ -299,3 +299,21 @@ def test_signal_handler_queues_while_the_main_thread_queues_and_flushes(kw):
         """,
     )
     assert (result.stdout, result.stderr, result.returncode) == ("True True\n", "", 0)
+
+
+def test_ctrl_c_in_on_queue_after_run_pending_is_reported(kw, unraisable):
+    """The main thread served the worker a moment ago, and does so no more."""
+
+    def on_queue(work):
+        raise KeyboardInterrupt
+
+    with kw.Worker(start=False) as worker:
+        worker.queue(kw.Work(int))
+        assert worker.run_pending() == 1
+        worker.on_queue = on_queue
+        assert worker.queue(kw.Work(int))
+        worker.on_queue = None
+        assert [(call.exc_type, call.object) for call in unraisable] == [
+            (KeyboardInterrupt, on_queue)
+        ]
+        assert worker.run_pending() == 1
