@@ -245,7 +245,7 @@ class _Core:
             self.hooks[event] = hook
         else:
             raise TypeError(f"on_{event} must be callable or None, not {type(hook).__name__}")
-        lib.pykw_worker_trace(self.handle, bool(self.hooks))
+        lib.pykw_worker_trace(self.handle, id(self.hooks))
 
 
 def _is_interrupt(failure: BaseException) -> bool:

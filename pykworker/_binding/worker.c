@@ -562,9 +562,10 @@ int pykw_worker_fd(uintptr_t worker)
 	return kthread_worker_fd(from_handle(worker)->worker);
 }
 
-void pykw_worker_trace(uintptr_t worker, bool traced)
+/* The look and the note in one: another thread may change the hooks as well. */
+void pykw_worker_trace(uintptr_t worker, uintptr_t id_hooks)
 {
-	from_handle(worker)->traced = traced;
+	from_handle(worker)->traced = PyDict_Size(from_id(id_hooks)) > 0;
 }
 
 /* Wait for one slice; what is left then is the caller's to wait for. */

@@ -11,7 +11,7 @@ import sys
 import threading
 
 import pytest
-from helpers import LIMIT, run_script
+from helpers import LIMIT, Background, run_script
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="signals and fork as on Linux")
 
@@ -285,3 +285,31 @@ def test_a_freeze_that_runs_out_leaves_one_that_came_after_it(kw, worker):
     assert ran.pending
     worker.thaw()
     ran.flush()
+
+
+def test_two_hooks_set_at_once_both_hold(kw, worker):
+    """Whichever instruction the thread that takes one away gives way at."""
+    for instruction in range(40):
+        seen = []
+        left = [instruction]
+
+        def give_way(frame, event, arg, left=left, ended=seen.append):
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                left[0] -= 1
+                if left[0] == 0:
+                    Background(setattr, worker, "on_end", ended).result()
+            return give_way
+
+        worker.on_start = int
+        worker.on_end = None
+        before = sys.gettrace()
+        sys.settrace(give_way)
+        try:
+            worker.on_start = None
+        finally:
+            sys.settrace(before)
+        work = kw.Work(int)
+        worker.queue(work)
+        work.flush()
+        assert seen == ([work] if left[0] <= 0 and instruction else [])
