@@ -48,7 +48,8 @@
  *	(4) of an idle work
  *
  * After fork, in the child: workers that had a thread, or were made by
- * kthread_create_worker, refuse with ESRCH and can be destroyed. A struct of the caller's
+ * kthread_create_worker, refuse with ESRCH and can be destroyed. A cancel by another thread
+ * is over. A struct of the caller's
  * own that had no thread, and works that other threads were queueing at that moment, are to
  * be initialised anew before their next use.
  */
@@ -801,7 +802,10 @@ struct kthread_cancel {
 	struct kthread_flush flush;	/* the run that executes */
 	struct kthread_wait wait;	/* inside only */
 	bool dropped;			/* a run was pending, and will not come */
-	bool waits;			/* inside only */
+	bool waits;			/* inside only, as what follows */
+	pthread_t thread;		/* who cancels */
+	struct kthread_cancel *next;	/* of all under way; under global_lock */
+	struct kthread_cancel **link;	/* under global_lock */
 };
 
 /* Returns 0, and an end is to follow; or -EINVAL, -EDEADLK, and nothing has changed. */

@@ -16,11 +16,19 @@
 
 /* ---- blocking ---- */
 
-static void block(struct kthread_work *work)
+static struct kthread_cancel *cancels; /* those under way, for fork; under global_lock */
+
+static void block(struct kthread_cancel *cancel)
 {
 	kthread_lock_global();
-	work->cancelling++;
-	fetch_or_relaxed(&work->state, BLOCKED);
+	cancel->thread = pthread_self();
+	cancel->next = cancels;
+	cancel->link = &cancels;
+	if (cancel->next)
+		cancel->next->link = &cancel->next;
+	cancels = cancel;
+	cancel->work->cancelling++;
+	fetch_or_relaxed(&cancel->work->state, BLOCKED);
 	kthread_unlock_global();
 }
 
@@ -31,12 +39,31 @@ static void unblock_unless_counted(struct kthread_work *work)
 		fetch_and_relaxed(&work->state, ~(uintptr_t)BLOCKED);
 }
 
-static void unblock(struct kthread_work *work)
+static void unblock_locked(struct kthread_cancel *cancel)
+{
+	*cancel->link = cancel->next;
+	if (cancel->next)
+		cancel->next->link = cancel->link;
+	cancel->work->cancelling--;
+	unblock_unless_counted(cancel->work);
+}
+
+static void unblock(struct kthread_cancel *cancel)
 {
 	kthread_lock_global();
-	work->cancelling--;
-	unblock_unless_counted(work);
+	unblock_locked(cancel);
 	kthread_unlock_global();
+}
+
+void kthread_end_cancels_of_others_locked(void)
+{
+	struct kthread_cancel *next;
+
+	for (struct kthread_cancel *cancel = cancels; cancel; cancel = next) {
+		next = cancel->next;
+		if (!pthread_equal(cancel->thread, pthread_self()))
+			unblock_locked(cancel);
+	}
 }
 
 static bool is_work(const struct kthread_work *work)
@@ -124,14 +151,14 @@ int kthread_cancel_begin(struct kthread_cancel *cancel, struct kthread_work *wor
 	if (!is_work(work))
 		return -EINVAL;
 	*cancel = (struct kthread_cancel){ .work = work };
-	block(work);
+	block(cancel);
 	worker = worker_of(load_acquire(&work->state)); /* claim */
 	if (me && worker && worker != me) {
 		cancel->wait.worker = worker;
 		cancel->wait.reached = executes_no_more;
 		cancel->wait.work = work;
 		if (kthread_wait_begin(&cancel->wait)) {
-			unblock(work);
+			unblock(cancel);
 			return -EDEADLK;
 		}
 		cancel->waits = true;
@@ -153,7 +180,7 @@ void kthread_cancel_end(struct kthread_cancel *cancel)
 {
 	if (cancel->waits)
 		kthread_wait_end(&cancel->wait);
-	unblock(cancel->work);
+	unblock(cancel);
 }
 
 int kthread_cancel_end_disabled(struct kthread_cancel *cancel)

@@ -206,6 +206,12 @@ KTHREAD_HIDDEN bool kthread_drop_pending(struct kthread_work *work);
 /* The same for a work with a place, and without a word to anybody. Under lock. */
 KTHREAD_HIDDEN void kthread_drop_locked(struct kthread_worker *worker, struct kthread_work *work);
 
+/*
+ * In a forked child: the threads that cancelled are not here, the calling one excepted.
+ * Under global_lock, or alone.
+ */
+KTHREAD_HIDDEN void kthread_end_cancels_of_others_locked(void);
+
 /* Whoever waits for what was dropped looks again. Without lock. */
 KTHREAD_HIDDEN void kthread_tell_flushers_of_dropped(struct kthread_worker *worker);
 

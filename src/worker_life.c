@@ -121,6 +121,7 @@ static void after_fork_child(void)
 	struct kthread_worker *next;
 
 	kthread_mutex_init(&global_lock);
+	kthread_end_cancels_of_others_locked();
 	/* A call that came too late to a destroyed one may have held its lock. */
 	for (struct kthread_worker *w = pool; w; w = w->registry_next) {
 		kthread_mutex_init(&w->lock);

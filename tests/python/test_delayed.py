@@ -524,7 +524,7 @@ def test_timer_that_runs_out_without_a_thread_waits_for_one(kw):
         assert work.pending
         worker.start()
         worker.flush()
-        assert ran == [1, 2]
+        assert sorted(ran) == [1, 2]  # nobody was there to keep them in the order of time
 
 
 def test_timer_runs_on_while_the_worker_changes_its_thread(kw, worker):
