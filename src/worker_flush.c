@@ -508,10 +508,14 @@ int kthread_drain_begin(struct kthread_drain *drain, struct kthread_worker *work
 
 static int wait_for_drain(struct kthread_drain *drain, uint64_t timeout_ns, bool interruptible)
 {
-	int result = kthread_sleep_until_over(&drain->wait, park_deadline(timeout_ns),
-					      interruptible);
+	struct kthread_worker *worker = drain->wait.worker;
+	int result;
 
-	fence_acquire(&drain->wait.worker->current_work); /* flush-b1, pairs with worker-b0 */
+	/* Between two waits a signal handler may have forked, and this be the child. */
+	if (load_relaxed(&worker->flags) & FORKED)
+		return has_drained(&drain->wait) ? 0 : -ESRCH;
+	result = kthread_sleep_until_over(&drain->wait, park_deadline(timeout_ns), interruptible);
+	fence_acquire(&worker->current_work); /* flush-b1, pairs with worker-b0 */
 	return result;
 }
 
@@ -525,7 +529,8 @@ void kthread_drain_end(struct kthread_drain *drain)
 	struct kthread_worker *worker = drain->wait.worker;
 
 	lock_worker(worker);
-	if (!--worker->drainers)
+	/* In a forked child nobody is counted. */
+	if (worker->drainers && !--worker->drainers)
 		for (int i = 0; i < 2; i++)
 			fetch_and_acq_rel(&worker->claims[i], ~(uint32_t)GATE_DRAINING); /* gate */
 	unlock_worker(worker);

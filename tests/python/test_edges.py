@@ -313,3 +313,51 @@ def test_two_hooks_set_at_once_both_hold(kw, worker):
         worker.queue(work)
         work.flush()
         assert seen == ([work] if left[0] <= 0 and instruction else [])
+
+
+@linux
+def test_drain_in_a_child_forked_by_a_signal_handler_is_refused(kw):
+    result = run_script(
+        kw,
+        """
+        worker = kw.Worker()
+        gate, entered, forked = threading.Event(), threading.Event(), threading.Event()
+        worker.queue(kw.Work(lambda: (entered.set(), gate.wait())))
+        entered.wait()
+        parent, children = os.getpid(), []
+
+        def fork(*ignored):
+            children.append(os.fork())
+            if os.getpid() != parent:
+                signal.alarm(20)  # else a child that hangs would outlive the test
+            forked.set()
+
+        def interrupt():
+            try:
+                while True:
+                    worker.queue(kw.Work(int))
+            except RuntimeError:  # it is being drained
+                os.kill(parent, signal.SIGUSR1)
+            forked.wait()
+            os.waitpid(children[0], 0)
+            gate.set()
+
+        signal.signal(signal.SIGUSR1, fork)
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        try:
+            worker.drain()
+        except RuntimeError as error:
+            assert os.getpid() != parent
+            print("refused", flush=True)
+        if os.getpid() != parent:
+            os._exit(0)
+        thread.join()
+        worker.destroy()
+        print("drained")
+        """,
+        "-W",
+        "ignore::DeprecationWarning",
+    )
+    assert result.stderr == ""
+    assert result.stdout == "refused\ndrained\n"
