@@ -422,7 +422,7 @@ int kthread_flush_work_timeout(struct kthread_work *work, uint64_t timeout_ns)
 {
 	struct kthread_flush flush;
 
-	if (!work)
+	if (!work || !work->kind)
 		return -EINVAL;
 	kthread_flush_begin_work(&flush, work);
 	return kthread_flush_to_the_end(&flush, timeout_ns);
