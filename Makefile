@@ -32,6 +32,10 @@ $(STAMP)-%: $(VENV)/bin/python $(SOURCES)
 bench: $(STAMP)-bench ## make the virtual environment, install, run the benchmark (BENCH="--quick ...")
 	$(VENV)/bin/python -m pykworker bench $(BENCH)
 
+.PHONY: bench-c
+bench-c: ## the benchmarks of the C core; needs no Python
+	$(MAKE) -C benchmarks/c run
+
 .PHONY: test
 test: test-c test-python ## all tests: of the C core, with sanitizers, and of the package
 

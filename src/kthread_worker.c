@@ -284,7 +284,7 @@ static void give_back(struct kthread_work *work, struct kthread_worker *old)
  * who try to queue it on two workers at the same moment may be "pending" instead of
  * -EBUSY.
  */
-int kthread_claim(struct kthread_worker *worker, struct kthread_work *work)
+KTHREAD_INLINE int claim(struct kthread_worker *worker, struct kthread_work *work)
 {
 	uintptr_t state = load_acquire(&work->state), claimed; /* claim */
 
@@ -306,6 +306,11 @@ int kthread_claim(struct kthread_worker *worker, struct kthread_work *work)
 	if (load_relaxed(&worker->flushing))
 		kthread_tell_waiters(worker);
 	return -EBUSY;
+}
+
+int kthread_claim(struct kthread_worker *worker, struct kthread_work *work)
+{
+	return claim(worker, work);
 }
 
 int kthread_gate_refusal(struct kthread_worker *worker, uint32_t gates)
@@ -351,7 +356,7 @@ int kthread_batch_add(struct kthread_batch *batch, struct kthread_work *work)
 		return result;
 	if (!work || !work->func || !work->kind)
 		return -EINVAL;
-	result = kthread_claim(batch->worker, work);
+	result = claim(batch->worker, work);
 	if (result > 0) {
 		trace_queue(batch->worker, work);
 		work->next = batch->newest;
@@ -400,7 +405,7 @@ bool kthread_queue_work(struct kthread_worker *worker, struct kthread_work *work
  * The first work that may begin. Returns NULL when there is none, and then notes when it
  * has to look again of itself. Under lock.
  */
-static struct kthread_work *first_locked(struct kthread_worker *worker)
+KTHREAD_INLINE struct kthread_work *first_locked(struct kthread_worker *worker)
 {
 	struct kthread_work *first;
 
@@ -468,7 +473,7 @@ static void tell_idle(struct kthread_worker *worker)
 		worker->ops->idle(worker);
 }
 
-bool kthread_run_one(struct kthread_worker *worker)
+KTHREAD_INLINE bool run_one(struct kthread_worker *worker)
 {
 	kthread_work_func_t func = NULL;
 	struct kthread_work *work;
@@ -494,6 +499,11 @@ bool kthread_run_one(struct kthread_worker *worker)
 	if (load_relaxed(&worker->flushing))
 		tell_flushers(worker, work);
 	return true;
+}
+
+bool kthread_run_one(struct kthread_worker *worker)
+{
+	return run_one(worker);
 }
 
 struct kthread_work *kthread_next_work(struct kthread_worker *worker, kthread_work_func_t func)
@@ -707,7 +717,7 @@ static void serve(struct kthread_worker *worker, struct kthread *k)
 				continue;
 			}
 		}
-		if (kthread_run_one(worker))
+		if (run_one(worker))
 			continue;
 		if (flags & CLOSING) {
 			/* Who was counted before the gate was shut pushes yet, and wakes. */

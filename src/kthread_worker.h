@@ -630,7 +630,7 @@ struct kthread_work *kthread_next_work(struct kthread_worker *worker, kthread_wo
  *	waits for, and the work is not idle; found before anyone sleeps. Looked at are
  *	flushes, and kthread_freeze_worker, kthread_stop_worker, kthread_destroy_worker.
  * -ESRCH: its worker was left behind in the parent process by fork, and it is pending
- * -EINVAL: @work is NULL
+ * -EINVAL: @work is NULL, or was never initialised
  *
  * As the kernel's, which is void and hangs where ours reports.
  */

@@ -11,6 +11,7 @@
 #include "kthread_worker.h"
 
 #include "barrier.h"
+#include "kthread_internal.h"
 
 #if defined(__has_include) && !defined(NO_KTHREAD_PROBES)
 #if __has_include(<sys/sdt.h>)
@@ -23,7 +24,7 @@
 	((void)(first), (void)(second), (void)(third))
 #endif
 
-static inline void trace_queue(struct kthread_worker *worker, struct kthread_work *work)
+KTHREAD_INLINE void trace_queue(struct kthread_worker *worker, struct kthread_work *work)
 {
 	const struct kthread_trace *trace = load_acquire(&worker->trace); /* trace */
 
@@ -32,7 +33,7 @@ static inline void trace_queue(struct kthread_worker *worker, struct kthread_wor
 		trace->queue(trace, worker, work);
 }
 
-static inline void trace_execute_start(struct kthread_worker *worker, struct kthread_work *work)
+KTHREAD_INLINE void trace_execute_start(struct kthread_worker *worker, struct kthread_work *work)
 {
 	const struct kthread_trace *trace = load_acquire(&worker->trace); /* trace */
 
@@ -42,8 +43,8 @@ static inline void trace_execute_start(struct kthread_worker *worker, struct kth
 }
 
 /* @work: its address only. */
-static inline void trace_execute_end(struct kthread_worker *worker, const void *work,
-				     kthread_work_func_t func)
+KTHREAD_INLINE void trace_execute_end(struct kthread_worker *worker, const void *work,
+				      kthread_work_func_t func)
 {
 	const struct kthread_trace *trace = load_acquire(&worker->trace); /* trace */
 

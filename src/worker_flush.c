@@ -45,7 +45,7 @@ int kthread_wait_begin(struct kthread_wait *wait)
 	kthread_lock_global();
 	while (w != me && w->waits_for && !wait_is_over(w->waits_for))
 		w = w->waits_for->worker;
-	if (w == me && !wait_is_over(wait)) {
+	if (w == me && !wait_is_over(wait) && (MENDED(OWN_FLUSH) || wait->worker != me)) {
 		result = -EDEADLK;
 	} else {
 		wait->outer = me->waits_for;
@@ -422,7 +422,7 @@ int kthread_flush_work_timeout(struct kthread_work *work, uint64_t timeout_ns)
 {
 	struct kthread_flush flush;
 
-	if (!work)
+	if (!work || !work->kind)
 		return -EINVAL;
 	kthread_flush_begin_work(&flush, work);
 	return kthread_flush_to_the_end(&flush, timeout_ns);

@@ -317,7 +317,9 @@ class Core:
         self.executing = status
         self.executing_place = place
         self.executed += 1
-        if status.schedule is not None and not self.closed:
+        if self.closed:
+            status.schedule = None  # it ends with its worker
+        elif status.schedule is not None:
             self.arm(status, Timer(work, status.schedule.next_after(time.monotonic())))
         return work
 

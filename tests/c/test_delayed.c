@@ -570,6 +570,41 @@ TEST(flush_puts_a_delayed_work_at_the_tail)
 	CHECK_EQ(kthread_destroy_worker(worker), 0);
 }
 
+static struct {
+	struct timed timed;
+	struct kthread_delayed_work *own;
+	int own_result, other_result;
+} refused;
+
+static void flush_delayed_run(struct kthread_work *work)
+{
+	struct kthread_worker *worker = kthread_current_worker();
+
+	CHECK(work == &refused.own->work);
+	CHECK(kthread_queue_delayed_work(worker, refused.own, HOUR));
+	refused.own_result = kthread_flush_work(work);
+	refused.other_result = kthread_flush_delayed_work(&refused.timed.dwork);
+}
+
+/* It would wait for itself: refused, and nothing has changed. */
+TEST(own_callback_flush_of_a_delayed_work_leaves_its_timer)
+{
+	struct kthread_worker *worker = new_worker("refused");
+	struct kthread_delayed_work own;
+
+	timed_init(&refused.timed);
+	kthread_init_delayed_work(&own, flush_delayed_run);
+	refused.own = &own;
+	CHECK(kthread_queue_delayed_work(worker, &refused.timed.dwork, HOUR));
+	CHECK(kthread_queue_work(worker, &own.work));
+	CHECK_EQ(kthread_flush_worker(worker), 0);
+	CHECK_EQ(refused.own_result, -EDEADLK);
+	CHECK_EQ(refused.other_result, -EDEADLK);
+	CHECK_EQ(kthread_work_busy(&own.work), ARMED);
+	CHECK_EQ(timed_busy(&refused.timed), ARMED);
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
+
 /* Freeze, thread, destruction */
 
 TEST(frozen_worker_keeps_timers_and_works_in_order)

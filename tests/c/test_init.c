@@ -146,3 +146,202 @@ TEST(create_worker_refuses_bad_arguments)
 	CHECK(worker);
 	CHECK_EQ(kthread_destroy_worker(worker), 0);
 }
+
+/* Zeros: never initialised */
+
+TEST(zeroed_work_is_refused_by_every_call)
+{
+	struct kthread_worker *worker = new_worker("zeros");
+	struct kthread_delayed_work zeros;
+	struct kthread_cancel cancel;
+	struct kthread_flush flush;
+	struct kthread_batch batch;
+
+	memset(&zeros, 0, sizeof(zeros));
+	CHECK_REFUSED(kthread_queue_work(worker, &zeros.work), EINVAL);
+	CHECK_EQ(kthread_queue_work_status(worker, &zeros.work), -EINVAL);
+	kthread_batch_begin(&batch, worker);
+	CHECK_EQ(kthread_batch_add(&batch, &zeros.work), -EINVAL);
+	kthread_batch_end(&batch);
+	CHECK_EQ(kthread_queue_delayed_work_status(worker, &zeros, 0), -EINVAL);
+	CHECK_EQ(kthread_queue_delayed_work_status(worker, &zeros, 1), -EINVAL);
+	CHECK_EQ(kthread_queue_periodic_work_status(worker, &zeros, 0, 1), -EINVAL);
+	CHECK_EQ(kthread_mod_delayed_work_status(worker, &zeros, 0), -EINVAL);
+	CHECK_EQ(kthread_flush_work(&zeros.work), -EINVAL);
+	CHECK_EQ(kthread_flush_work_timeout(&zeros.work, 0), -EINVAL);
+	CHECK_EQ(kthread_flush_delayed_work(&zeros), -EINVAL);
+	CHECK_REFUSED(kthread_cancel_work(&zeros.work), EINVAL);
+	CHECK_REFUSED(kthread_cancel_work_sync(&zeros.work), EINVAL);
+	CHECK_EQ(kthread_cancel_begin(&cancel, &zeros.work), -EINVAL);
+	CHECK_REFUSED(kthread_disable_work_sync(&zeros.work), EINVAL);
+	CHECK_REFUSED(kthread_enable_work(&zeros.work), EINVAL);
+	CHECK_EQ(kthread_work_busy(&zeros.work), 0);
+	CHECK(!kthread_work_pending(&zeros.work));
+	CHECK(!kthread_work_worker(&zeros.work));
+	CHECK(kthread_delayed_work_remaining(&zeros) == KTHREAD_FOREVER);
+	CHECK_EQ(kthread_delayed_work_missed(&zeros), 0);
+	/* In steps there is nothing to be waited for. */
+	kthread_flush_begin_work(&flush, &zeros.work);
+	CHECK_EQ(kthread_flush_wait(&flush, KTHREAD_FOREVER), 0);
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
+
+TEST(work_without_a_function_is_refused)
+{
+	struct kthread_worker *worker = new_worker("function");
+	struct kthread_delayed_work d;
+	struct kthread_work work;
+
+	kthread_init_work(&work, NULL);
+	kthread_init_delayed_work(&d, NULL);
+	CHECK_REFUSED(kthread_queue_work(worker, &work), EINVAL);
+	CHECK_REFUSED(kthread_queue_delayed_work(worker, &d, 1), EINVAL);
+	CHECK_REFUSED(kthread_mod_delayed_work(worker, &d, 1), EINVAL);
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
+
+/* Init of a work that is pending: once a warning, and left as it is. */
+
+static char last_warning[256];
+
+static void keep_warning(const char *message)
+{
+	snprintf(last_warning, sizeof(last_warning), "%s", message);
+}
+
+static void init_warns(struct kthread_work *work, bool delayed, unsigned int busy)
+{
+	kthread_warn_func_t before = kthread_set_warn_hook(keep_warning);
+	unsigned long warnings = kthread_warnings();
+
+	CHECK_EQ(kthread_work_busy(work), busy);
+	last_warning[0] = 0;
+	if (delayed)
+		kthread_init_delayed_work((struct kthread_delayed_work *)work, nothing);
+	else
+		kthread_init_work(work, nothing);
+	CHECK_EQ(kthread_warnings(), warnings + 1);
+	CHECK(strstr(last_warning, "pending"));
+	CHECK_EQ(kthread_work_busy(work), busy);
+	kthread_set_warn_hook(before);
+}
+
+TEST(work_in_the_inbox_init_warns_and_leaves_it)
+{
+	struct kthread_worker *worker = new_worker("inbox");
+	struct blocker b;
+	struct counted c[3];
+
+	blocker_occupy(&b, worker);
+	for (int i = 0; i < 3; i++) {
+		counted_init(&c[i]);
+		CHECK(kthread_queue_work(worker, &c[i].work));
+	}
+	for (int i = 0; i < 3; i++)
+		init_warns(&c[i].work, false, KTHREAD_WORK_PENDING);
+	gate_open(&b.release[0]);
+	CHECK_EQ(kthread_flush_worker(worker), 0);
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(atomic_load(&c[i].runs), 1);
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
+
+TEST(work_on_the_list_init_warns_and_leaves_it)
+{
+	struct kthread_worker *worker = kthread_create_worker(0, "list");
+	struct kthread_worker_stats stats;
+	struct counted c[3];
+
+	CHECK(worker);
+	for (int i = 0; i < 3; i++) {
+		counted_init(&c[i]);
+		CHECK(kthread_queue_work(worker, &c[i].work));
+	}
+	kthread_worker_get_stats(worker, &stats); /* takes them off the inbox */
+	CHECK_EQ(stats.pending, 3);
+	for (int i = 0; i < 3; i++)
+		init_warns(&c[i].work, false, KTHREAD_WORK_PENDING);
+	CHECK_EQ(kthread_start_worker(worker, NULL), 0);
+	CHECK_EQ(kthread_flush_worker(worker), 0);
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(atomic_load(&c[i].runs), 1);
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
+
+static void delayed_static_run(struct kthread_work *work)
+{
+	static_run(work);
+}
+
+TEST(work_with_a_timer_init_warns_and_leaves_it)
+{
+	struct kthread_worker *worker = new_worker("timer");
+	struct kthread_delayed_work d[5];
+	int before = atomic_load(&static_runs);
+
+	for (int i = 0; i < 5; i++) {
+		kthread_init_delayed_work(&d[i], delayed_static_run);
+		CHECK(kthread_queue_delayed_work(worker, &d[i], 3600000000000u + (unsigned int)i));
+	}
+	for (int i = 0; i < 5; i++)
+		init_warns(&d[i].work, true, KTHREAD_WORK_PENDING | KTHREAD_WORK_TIMED);
+	for (int i = 0; i < 5; i++)
+		CHECK_EQ(kthread_flush_delayed_work(&d[i]), 0);
+	CHECK_EQ(atomic_load(&static_runs), before + 5);
+	/* Idle again, it may be. */
+	kthread_init_delayed_work(&d[0], nothing);
+	CHECK(kthread_queue_delayed_work(worker, &d[0], 0));
+	CHECK_EQ(kthread_flush_delayed_work(&d[0]), 0);
+	CHECK_EQ(atomic_load(&static_runs), before + 5);
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
+
+/* What memory holds may look like a work that is pending somewhere. */
+TEST(copy_of_a_pending_work_is_initialised)
+{
+	struct kthread_worker *worker = kthread_create_worker(0, "copy");
+	unsigned long warnings = kthread_warnings();
+	struct counted c, copy;
+
+	CHECK(worker);
+	counted_init(&c);
+	CHECK(kthread_queue_work(worker, &c.work));
+	memcpy((void *)&copy, (void *)&c, sizeof(copy));
+	kthread_init_work(&copy.work, count_run);
+	CHECK_EQ(kthread_warnings(), warnings);
+	CHECK_EQ(kthread_work_busy(&copy.work), 0);
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+	memset((void *)&copy, 0xff, sizeof(copy));
+	kthread_init_work(&copy.work, count_run);
+	CHECK_EQ(kthread_warnings(), warnings);
+	CHECK_EQ(kthread_work_busy(&copy.work), 0);
+}
+
+TEST(embedded_delayed_initialiser_runs)
+{
+	struct {
+		int before;
+		struct kthread_delayed_work dwork;
+	} device = { 1, KTHREAD_DELAYED_WORK_INIT(device.dwork, static_run) };
+	struct kthread_worker *worker = new_worker("embedded");
+	int before = atomic_load(&static_runs);
+
+	CHECK_EQ(kthread_work_busy(&device.dwork.work), 0);
+	CHECK(!kthread_mod_delayed_work(worker, &device.dwork, 1));
+	CHECK_EQ(kthread_flush_delayed_work(&device.dwork), 0);
+	CHECK_EQ(atomic_load(&static_runs), before + 1);
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
+
+TEST(static_and_function_initialised_works_agree)
+{
+	struct kthread_delayed_work given = KTHREAD_DELAYED_WORK_INIT(given, nothing), made;
+
+	memset(&made, 0xa5, sizeof(made));
+	kthread_init_delayed_work(&made, nothing);
+	CHECK(!memcmp(&given, &made, sizeof(made)));
+	given.work = (struct kthread_work)KTHREAD_WORK_INIT(given.work, nothing);
+	memset(&made, 0xa5, sizeof(made));
+	kthread_init_work(&made.work, nothing);
+	CHECK(!memcmp(&given.work, &made.work, sizeof(made.work)));
+}

@@ -28,6 +28,8 @@ struct stage {
 	bool has_rival, destroyed;
 };
 
+static void give_up(struct stage *stage);
+
 static void subject_run(struct kthread_work *work)
 {
 	struct stage *stage = ((struct subject *)work)->stage;
@@ -38,7 +40,7 @@ static void subject_run(struct kthread_work *work)
 	gate_open(&stage->entered);
 	gate_wait(&stage->release);
 	if (stage->frees)
-		free(work);
+		give_up(stage);
 	atomic_fetch_add(&stage->ended, 1);
 }
 
@@ -526,6 +528,7 @@ TEST(executing_work_free_in_its_callback)
 	CHECK_EQ(kthread_flush_work(&stage.behind.work), 0);
 	CHECK_EQ(atomic_load(&stage.ended), 1);
 	leave(&stage, EXECUTING);
+	check_untouched();
 }
 
 /* Which of the two runs comes first is open: the second is dropped, or has ended as well. */

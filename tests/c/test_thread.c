@@ -789,3 +789,177 @@ TEST(warn_hook_is_replaced_and_given_back)
 	CHECK(kthread_set_warn_hook(hook) == original);
 	CHECK(kthread_set_warn_hook(original) == hook);
 }
+
+/* Function, data, and the CPU to run on */
+
+TEST(kthread_func_and_data_are_what_run_was_given)
+{
+	int data;
+	struct kthread *k = kthread_run(run_until_stop, &data, "given");
+	struct kthread_worker *worker = new_worker("ours");
+
+	CHECK(k);
+	CHECK(kthread_func(k) == run_until_stop);
+	CHECK(kthread_data(k) == &data);
+	CHECK(kthread_func(worker->task));
+	CHECK_EQ(kthread_stop(k), 7);
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
+
+static void note_func(struct kthread_work *work)
+{
+	struct counted *c = (struct counted *)work;
+
+	if (!kthread_func(kthread_current()))
+		count_run(&c->work);
+}
+
+TEST(kthread_func_of_a_thread_of_ones_own_is_none)
+{
+	struct kthread_worker *worker = kthread_create_worker(0, "own");
+	struct counted c;
+
+	CHECK(worker);
+	counted_init(&c);
+	kthread_init_work(&c.work, note_func);
+	CHECK(kthread_queue_work(worker, &c.work));
+	CHECK_EQ(kthread_worker_run_pending(worker), 1);
+	CHECK_EQ(atomic_load(&c.runs), 1);
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
+
+static bool cpu_is_ours(int cpu)
+{
+	cpu_set_t own;
+
+	sched_getaffinity(0, sizeof(own), &own);
+	return CPU_ISSET(cpu, &own);
+}
+
+static bool is_bound_to(pid_t tid, int cpu)
+{
+	cpu_set_t set;
+
+	CHECK_EQ(sched_getaffinity(tid, sizeof(set), &set), 0);
+	return CPU_COUNT(&set) == 1 && CPU_ISSET(cpu, &set);
+}
+
+TEST(bind_moves_a_running_thread_to_one_cpu)
+{
+	struct kthread *k = kthread_run(run_until_stop, NULL, "bind");
+
+	CHECK(k);
+	for (int cpu = 0; cpu < 2; cpu++) {
+		if (!cpu_is_ours(cpu))
+			continue;
+		CHECK_EQ(kthread_bind(k, (unsigned int)cpu), 0);
+		CHECK(is_bound_to(kthread_tid(k), cpu));
+	}
+	CHECK_EQ(kthread_stop(k), 7);
+}
+
+TEST(bind_is_refused)
+{
+	struct gated gated;
+	struct kthread *k;
+
+	gated_init(&gated, 3);
+	k = kthread_run(run_gated, &gated, "refused");
+	CHECK(k);
+	CHECK_EQ(kthread_bind(NULL, 0), -EINVAL);
+	CHECK_EQ(kthread_bind(k, UINT_MAX), -EINVAL);
+	CHECK_EQ(kthread_bind(k, CPU_SETSIZE), -EINVAL);
+	if (sysconf(_SC_NPROCESSORS_CONF) < CPU_SETSIZE)
+		CHECK_EQ(kthread_bind(k, CPU_SETSIZE - 1), -EINVAL);
+	gate_open(&gated.go);
+	WAIT_UNTIL(kthread_bind(k, 0) == -ESRCH); /* it has ended */
+	CHECK_EQ(kthread_stop(k), 3);
+}
+
+TEST(worker_on_cpu_is_bound_and_named)
+{
+	static const char *const names[][2] = {
+		{ "on/%u", "on/0" }, { "on/%d", "on/0" }, { "on", "on" }, { "%u%%%u", "0%0" },
+		{ "%u", "0" }, { "", "" },
+	};
+
+	if (!cpu_is_ours(0))
+		SKIP("CPU 0 is not ours");
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		struct kthread_worker *worker = kthread_run_worker_on_cpu(0, 0, names[i][0]);
+		struct counted c;
+
+		CHECK(worker);
+		CHECK(!strcmp(kthread_name(worker->task), names[i][1]));
+		CHECK(is_bound_to(worker_tid(worker), 0));
+		counted_init(&c);
+		CHECK(kthread_queue_work(worker, &c.work));
+		CHECK_EQ(kthread_flush_work(&c.work), 0);
+		CHECK_EQ(kthread_destroy_worker(worker), 0);
+	}
+}
+
+TEST(worker_created_on_cpu_binds_each_thread_it_gets)
+{
+	struct kthread_worker *worker;
+	struct kthread_attr attr = KTHREAD_ATTR_INIT;
+
+	if (!cpu_is_ours(0))
+		SKIP("CPU 0 is not ours");
+	worker = kthread_create_worker_on_cpu(0, KTW_FREEZABLE, "later/%u");
+	CHECK(worker);
+	CHECK(!worker->task);
+	for (int i = 0; i < 3; i++) {
+		CHECK_EQ(kthread_start_worker(worker, i ? &attr : NULL), 0);
+		CHECK(is_bound_to(worker_tid(worker), 0));
+		CHECK(!strcmp(kthread_name(worker->task), "later/0"));
+		CHECK_EQ(kthread_stop_worker(worker), 0);
+	}
+	if (cpu_is_ours(1)) {
+		attr.cpus = "1"; /* a set of its own goes first */
+		CHECK_EQ(kthread_start_worker(worker, &attr), 0);
+		CHECK(is_bound_to(worker_tid(worker), 1));
+	}
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
+
+/* Of one that was bound, a worker made later knows nothing. */
+TEST(worker_made_after_one_on_a_cpu_is_free)
+{
+	cpu_set_t own, set;
+
+	if (!cpu_is_ours(0))
+		SKIP("CPU 0 is not ours");
+	sched_getaffinity(0, sizeof(own), &own);
+	for (int i = 0; i < 40; i++) {
+		struct kthread_worker *worker = kthread_run_worker_on_cpu(0, 0, "bound");
+
+		CHECK(worker);
+		CHECK_EQ(kthread_destroy_worker(worker), 0);
+		worker = new_worker("free");
+		CHECK_EQ(sched_getaffinity(worker_tid(worker), sizeof(set), &set), 0);
+		CHECK(CPU_EQUAL(&set, &own));
+		CHECK_EQ(kthread_destroy_worker(worker), 0);
+	}
+}
+
+TEST(worker_on_cpu_is_refused)
+{
+	int none = (int)sysconf(_SC_NPROCESSORS_CONF), threads = count_threads();
+	static const char *const bad[] = { "%s", "%x", "%", "a%", "%5u", "%n", "%lu", "%u%s" };
+
+	CHECK_REFUSED(kthread_create_worker_on_cpu(-1, 0, "x"), EINVAL);
+	CHECK_REFUSED(kthread_create_worker_on_cpu(none, 0, "x"), EINVAL);
+	CHECK_REFUSED(kthread_create_worker_on_cpu(INT_MAX, 0, "x"), EINVAL);
+	CHECK_REFUSED(kthread_create_worker_on_cpu(0, 0, NULL), EINVAL);
+	CHECK_REFUSED(kthread_create_worker_on_cpu(0, ~0u, "x"), EINVAL);
+	CHECK_REFUSED(kthread_run_worker_on_cpu(-1, 0, "x"), EINVAL);
+	CHECK_REFUSED(kthread_run_worker_on_cpu(none, 0, "x"), EINVAL);
+	CHECK_REFUSED(kthread_run_worker_on_cpu(0, 0, NULL), EINVAL);
+	CHECK_REFUSED(kthread_run_worker_on_cpu(0, ~0u, "x"), EINVAL);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		CHECK_REFUSED(kthread_create_worker_on_cpu(0, 0, bad[i]), EINVAL);
+		CHECK_REFUSED(kthread_run_worker_on_cpu(0, 0, bad[i]), EINVAL);
+	}
+	CHECK_EQ(count_threads(), threads);
+}

@@ -38,7 +38,7 @@ def main() -> int:
     args = parser.parse_args()
     try:
         herd = fetch.herd_command()
-    except fetch.Missing as reason:
+    except fetch.MissingError as reason:
         required = os.environ.get("REQUIRE_TOOLS") == "1"
         print(f"{'FAILED' if required else 'skip '} litmus: {reason}")
         return 1 if required else 0

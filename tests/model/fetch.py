@@ -28,7 +28,7 @@ TOOLS = {
 }
 
 
-class Missing(Exception):
+class MissingError(Exception):
     """The tool can't be had here, for the reason given."""
 
 
@@ -43,7 +43,7 @@ def apt(root: Path, *args: str, cwd: Path | None = None) -> None:
         check=False,
     )
     if done.returncode:
-        raise Missing(f"apt-get {args[0]}: {(done.stderr or done.stdout).strip()}")
+        raise MissingError(f"apt-get {args[0]}: {(done.stderr or done.stdout).strip()}")
 
 
 def fetch(tool: str) -> Path:
@@ -54,9 +54,9 @@ def fetch(tool: str) -> Path:
         return target
     for program in ("apt-get", "dpkg-deb"):
         if not shutil.which(program):
-            raise Missing(f"there is no {program} here")
+            raise MissingError(f"there is no {program} here")
     if not KEYRING.exists():
-        raise Missing(f"there is no {KEYRING} here")
+        raise MissingError(f"there is no {KEYRING} here")
     root = BUILD / "apt" / release
     for directory in (
         "etc/apt/apt.conf.d",
@@ -108,7 +108,7 @@ def herd_command() -> list[str]:
     loader = next(iter(root.glob("usr/lib*/ld-linux*.so*")), None)
     libraries = next(iter(root.glob("usr/lib/*/libgmp.so.10")), None)
     if not loader or not libraries:
-        raise Missing("the herdtools7 packages are not what was expected")
+        raise MissingError("the herdtools7 packages are not what was expected")
     return [
         str(loader),
         "--library-path",
@@ -125,7 +125,7 @@ def main() -> int:
     for tool in parser.parse_args().tool or list(TOOLS):
         try:
             print(f"{tool}: {relacy_include() if tool == 'relacy' else ' '.join(herd_command())}")
-        except Missing as reason:
+        except MissingError as reason:
             print(f"{tool}: {reason}", file=sys.stderr)
             return 1
     return 0

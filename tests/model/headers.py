@@ -44,9 +44,7 @@ def members(match: re.Match[str]) -> str:
     name, body = match.groups()
     if name not in STRUCTS:
         return match.group(0)
-    body = ATOMIC.sub(
-        lambda m: f"\tKTHREAD_QUIET({m[1]}) {m[2]};" if m[2] in QUIET else m[0], body
-    )
+    body = ATOMIC.sub(lambda m: f"\tKTHREAD_QUIET({m[1]}) {m[2]};" if m[2] in QUIET else m[0], body)
     body = FUNCTION.sub(lambda m: f"\tKTHREAD_PLAIN({m[1].strip()} (*){m[3]}) {m[2]};", body)
     body = PLAIN.sub(
         lambda m: m[0] if m[2] in RAW else f"\tKTHREAD_PLAIN({m[1].strip()}) {m[2]};", body

@@ -130,7 +130,7 @@ def build() -> None:
     compiler = os.environ.get("CXX", "g++")
     for program in (compiler, "objcopy"):
         if not shutil.which(program):
-            raise fetch.Missing(f"there is no {program} here")
+            raise fetch.MissingError(f"there is no {program} here")
     sources = [*HERE.glob("*.[ch]*"), *SRC.glob("*.[ch]"), HERE / "headers.py", HERE / "run.py"]
     newest = max(path.stat().st_mtime for path in sources)
     if PROGRAM.exists() and PROGRAM.stat().st_mtime > newest:
@@ -183,8 +183,10 @@ def say(text: str) -> None:
 
 def matrix(rows: dict[Mutant, Row], scenarios: list[str]) -> str:
     width = max((len(describe(mutant)) for mutant in rows), default=0)
-    lines = [f"  {chr(ord('A') + i) if i < 26 else chr(ord('a') + i - 26)}  {name}"
-             for i, name in enumerate(scenarios)]
+    lines = [
+        f"  {chr(ord('A') + i) if i < 26 else chr(ord('a') + i - 26)}  {name}"
+        for i, name in enumerate(scenarios)
+    ]
     letters = [line[2] for line in lines]
     lines += ["", " " * width + "  " + "".join(letters)]
     for mutant, row in rows.items():
@@ -207,28 +209,53 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("-j", "--jobs", type=int, default=2, help="runs at once (default 2)")
     parser.add_argument("--scenarios", default="", metavar="REGEX", help="only these scenarios")
-    parser.add_argument("--only", default="", metavar="REGEX",
-                        help="only accesses whose description matches; an empty match: all")
-    parser.add_argument("--unchanged", action="store_true",
-                        help="only the source as it is, without mutants")
-    parser.add_argument("--full", action="store_true",
-                        help="run all scenarios for each mutant, also when one has refuted it")
-    parser.add_argument("--limit", type=float, default=120, metavar="S",
-                        help="seconds that one run may take (default 120)")
-    parser.add_argument("--budget", type=float, default=0, metavar="S",
-                        help="seconds for everything; what is not run then is an error")
-    parser.add_argument("--trace", metavar="SCENARIO",
-                        help="run one scenario and show the execution that fails")
+    parser.add_argument(
+        "--only",
+        default="",
+        metavar="REGEX",
+        help="only accesses whose description matches; an empty match: all",
+    )
+    parser.add_argument(
+        "--unchanged", action="store_true", help="only the source as it is, without mutants"
+    )
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="run all scenarios for each mutant, also when one has refuted it",
+    )
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=120,
+        metavar="S",
+        help="seconds that one run may take (default 120)",
+    )
+    parser.add_argument(
+        "--budget",
+        type=float,
+        default=0,
+        metavar="S",
+        help="seconds for everything; what is not run then is an error",
+    )
+    parser.add_argument(
+        "--trace", metavar="SCENARIO", help="run one scenario and show the execution that fails"
+    )
     parser.add_argument("--weaken", metavar="FILE:LINE:WORD:ORDER", help="with --trace")
     return parser.parse_args()
 
 
-def run_unchanged(names: list[str], args: argparse.Namespace) -> dict[str, Result]:
+def run_unchanged(
+    names: list[str], threads: dict[str, int], args: argparse.Namespace
+) -> dict[str, Result]:
     results = {}
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        vain = ["--uses", "--vain", "--bound", "1"]  # a sleep may end for no reason
+        # A sleep may end for no reason.
         tasks = {pool.submit(execute, name, "--uses", limit=args.limit): name for name in names}
-        more = {pool.submit(execute, name, *vain, limit=args.limit): name for name in names}
+        more = {
+            pool.submit(execute, name, "--vain", "--bound", "1", limit=args.limit): name
+            for name in names
+            if threads[name] < 3
+        }
         for task in concurrent.futures.as_completed([*tasks, *more]):
             name, result = {**tasks, **more}[task], task.result()
             kind = "" if task in tasks else " (woken in vain)"
@@ -238,9 +265,15 @@ def run_unchanged(names: list[str], args: argparse.Namespace) -> dict[str, Resul
     return results
 
 
-def refute(mutant: Mutant, names: list[str], memory: dict[str, str],
-           results: dict[str, Result], allowed: dict[str, str],
-           args: argparse.Namespace, end: float) -> Row:
+def refute(
+    mutant: Mutant,
+    names: list[str],
+    memory: dict[str, str],
+    results: dict[str, Result],
+    allowed: dict[str, str],
+    args: argparse.Namespace,
+    end: float,
+) -> Row:
     row = Row()
     names = [name for name in names if mutant.site in results[name].used]
     names.sort(key=lambda name: (memory.get(mutant.name) != name, results[name].seconds))
@@ -266,10 +299,10 @@ def check(args: argparse.Namespace) -> int:
     begin = time.monotonic()
     end = begin + (args.budget or 1e9)
     listed = subprocess.run([str(PROGRAM), "scenarios"], capture_output=True, text=True, check=True)
-    names = [line.split()[0] for line in listed.stdout.splitlines()]
-    names = sorted(name for name in names if re.search(args.scenarios, name))
+    threads = {name: int(n) for name, n, _ in map(str.split, listed.stdout.splitlines())}
+    names = sorted(name for name in threads if re.search(args.scenarios, name))
     say(f"{len(names)} scenarios with the source as it is")
-    results = run_unchanged(names, args)
+    results = run_unchanged(names, threads, args)
     bad = [name for name in names if results[name].verdict != "passes"]
     if bad:
         say(f"FAILED: {', '.join(bad)}")
@@ -296,8 +329,11 @@ def check(args: argparse.Namespace) -> int:
     for mutant, row in rows.items():
         row.reason = row.reason or allowed.get(mutant.name, "")
     say("\n" + matrix(rows, names))
-    open_rows = [m for m, row in rows.items()
-                 if not row.refuted and (not row.reason or row.reason.startswith("NOT"))]
+    open_rows = [
+        m
+        for m, row in rows.items()
+        if not row.refuted and (not row.reason or row.reason.startswith("NOT"))
+    ]
     stale = [m for m, row in rows.items() if row.refuted and m.name in allowed]
     if not args.only and not args.scenarios:
         known = {mutant.name for mutant in rows}
@@ -308,8 +344,10 @@ def check(args: argparse.Namespace) -> int:
     for mutant in stale:
         say(f"unrefuted.txt names what is refuted: {mutant.name}")
     refuted = sum(row.refuted for row in rows.values())
-    say(f"\n{refuted} of {len(rows)} mutants refuted, {len(rows) - refuted - len(open_rows)} "
-        f"listed with a reason, {len(open_rows)} open; {time.monotonic() - begin:.0f} s")
+    say(
+        f"\n{refuted} of {len(rows)} mutants refuted, {len(rows) - refuted - len(open_rows)} "
+        f"listed with a reason, {len(open_rows)} open; {time.monotonic() - begin:.0f} s"
+    )
     return 1 if open_rows or stale else 0
 
 
@@ -317,14 +355,15 @@ def main() -> int:
     args = arguments()
     try:
         build()
-    except fetch.Missing as reason:
+    except fetch.MissingError as reason:
         required = os.environ.get("REQUIRE_TOOLS") == "1"
         say(f"{'FAILED' if required else 'skip '} model: {reason}")
         return 1 if required else 0
     if args.trace:
         options = ["--weaken", args.weaken] if args.weaken else []
-        return subprocess.run([str(PROGRAM), "run", args.trace, "--trace", *options],
-                              check=False).returncode
+        return subprocess.run(
+            [str(PROGRAM), "run", args.trace, "--trace", *options], check=False
+        ).returncode
     return check(args)
 
 

@@ -212,7 +212,7 @@ DECLARE_SCENARIO("busy-run", busy_run);
 
 /* What the callback wrote is seen, and the work may be freed. */
 struct flush_run : base {
-	static constexpr int bound = 4;
+	static constexpr int bound = 3;
 	void before()
 	{
 		set_up(write_result);
@@ -263,7 +263,7 @@ DECLARE_SCENARIO("flush-poll", flush_poll);
 
 /* Queued again while it runs: a flush waits for the second run. */
 struct flush_requeue : base {
-	static constexpr int bound = 4;
+	static constexpr int bound = 3;
 	void before()
 	{
 		set_up(write_result);
@@ -332,7 +332,7 @@ DECLARE_SCENARIO("flush-worker-run", flush_worker_run);
 
 /* Who was told "already pending" by a claim not yet pushed, and flushes, has it listed. */
 struct flush_claim : base {
-	static constexpr int bound = 4;
+	static constexpr int bound = 3;
 	void before()
 	{
 		set_up(write_result);
@@ -360,7 +360,7 @@ DECLARE_SCENARIO("flush-claim", flush_claim);
 
 /* The same with a worker, and what the callback wrote. */
 struct flush_worker_claim : base {
-	static constexpr int threads = 3, bound = 2;
+	static constexpr int threads = 3, bound = 1;
 
 	void before()
 	{
@@ -421,7 +421,7 @@ DECLARE_SCENARIO("destroy-queue", destroy_queue);
 
 /* Who was told "already pending" has the work run or dropped when destroy returns. */
 struct destroy_claim : base {
-	static constexpr int bound = 4;
+	static constexpr int bound = 3;
 	void before()
 	{
 		set_up(write_result);
@@ -440,7 +440,7 @@ DECLARE_SCENARIO("destroy-claim", destroy_claim);
 
 /* A flusher of what is dropped returns. */
 struct destroy_flush : base {
-	static constexpr int bound = 3;
+	static constexpr int bound = 2;
 	void before()
 	{
 		set_up(write_result);
@@ -485,7 +485,7 @@ DECLARE_SCENARIO("destroy-serve", destroy_serve);
 
 /* The same with a producer of its own, seen or refused. */
 struct destroy_serve_queue : base {
-	static constexpr int threads = 3, bound = 2;
+	static constexpr int threads = 3, bound = 1;
 
 	void before()
 	{
@@ -1098,6 +1098,7 @@ struct new_worker : base {
 };
 
 struct new_worker_flush : new_worker {
+	static constexpr int bound = 3;
 	void reach()
 	{
 		kthread_flush_work_timeout(&work, 0);
@@ -1129,6 +1130,7 @@ struct new_worker_callback_cancel : new_worker_cancel {
 DECLARE_SCENARIO("new-worker-cb-cancel", new_worker_callback_cancel);
 
 struct new_worker_drop : new_worker {
+	static constexpr int bound = 3;
 	void reach()
 	{
 		kthread_cancel_work(&work);
@@ -1137,6 +1139,7 @@ struct new_worker_drop : new_worker {
 DECLARE_SCENARIO("new-worker-drop", new_worker_drop);
 
 struct new_worker_busy : new_worker {
+	static constexpr int bound = 3;
 	void reach()
 	{
 		kthread_work_busy(&work);
@@ -1146,6 +1149,7 @@ DECLARE_SCENARIO("new-worker-busy", new_worker_busy);
 
 /* It has run there, and is queued elsewhere. */
 struct new_worker_elsewhere : new_worker {
+	static constexpr int bound = 3;
 	void make()
 	{
 		new_worker::make();
@@ -1159,6 +1163,7 @@ struct new_worker_elsewhere : new_worker {
 DECLARE_SCENARIO("new-worker-elsewhere", new_worker_elsewhere);
 
 struct new_worker_delayed : new_worker {
+	static constexpr int bound = 3;
 	void make()
 	{
 		kthread_init_worker(&fresh);

@@ -427,6 +427,10 @@ def test_destroy_runs_a_listed_tick_and_no_other(kw):
     opener.result()
     assert began == [1]
     assert not beat.pending
+    with kw.Worker() as other:  # where it is like any delayed work
+        assert other.queue(beat) is True
+        beat.flush()
+        assert not beat.pending
 
 
 def test_destroyed_worker_refuses(kw):
