@@ -15,20 +15,20 @@
 #define store_relaxed(p, v) atomic_store_explicit(p, v, memory_order_relaxed)
 #define store_release(p, v) atomic_store_explicit(p, v, memory_order_release)
 #define exchange_relaxed(p, v) atomic_exchange_explicit(p, v, memory_order_relaxed)
+#define exchange_acquire(p, v) atomic_exchange_explicit(p, v, memory_order_acquire)
+#define exchange_release(p, v) atomic_exchange_explicit(p, v, memory_order_release)
 #define exchange_acq_rel(p, v) atomic_exchange_explicit(p, v, memory_order_acq_rel)
 #define fetch_add_relaxed(p, v) atomic_fetch_add_explicit(p, v, memory_order_relaxed)
 #define fetch_sub_relaxed(p, v) atomic_fetch_sub_explicit(p, v, memory_order_relaxed)
+#define fetch_add_release(p, v) atomic_fetch_add_explicit(p, v, memory_order_release)
+#define fetch_sub_release(p, v) atomic_fetch_sub_explicit(p, v, memory_order_release)
 #define fetch_add_acq_rel(p, v) atomic_fetch_add_explicit(p, v, memory_order_acq_rel)
 #define fetch_sub_acq_rel(p, v) atomic_fetch_sub_explicit(p, v, memory_order_acq_rel)
 #define fetch_xor_acq_rel(p, v) atomic_fetch_xor_explicit(p, v, memory_order_acq_rel)
-#define fetch_or_acq_rel(p, v) atomic_fetch_or_explicit(p, v, memory_order_acq_rel)
 #define fetch_and_acq_rel(p, v) atomic_fetch_and_explicit(p, v, memory_order_acq_rel)
 #define fetch_or_relaxed(p, v) atomic_fetch_or_explicit(p, v, memory_order_relaxed)
 #define fetch_and_relaxed(p, v) atomic_fetch_and_explicit(p, v, memory_order_relaxed)
 /* Compare and swap; the weak ones may fail for no reason, and are for loops. */
-#define cas_strong_acq_rel(p, expected, v)                                                \
-	atomic_compare_exchange_strong_explicit(p, expected, v, memory_order_acq_rel,     \
-						memory_order_acquire)
 #define cas_strong_relaxed(p, expected, v)                                                \
 	atomic_compare_exchange_strong_explicit(p, expected, v, memory_order_relaxed,     \
 						memory_order_relaxed)

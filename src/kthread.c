@@ -331,7 +331,7 @@ int kthread_bind(struct kthread *k, unsigned int cpu)
 {
 	if (!k)
 		return -EINVAL;
-	if (kthread_orphaned(k) || (load_acquire(&k->flags) & ENDED)) /* act */
+	if (kthread_orphaned(k) || (load_relaxed(&k->flags) & ENDED))
 		return -ESRCH;
 	return bind_to_cpu(k->tid, cpu);
 }
@@ -361,7 +361,7 @@ static uint32_t request(struct kthread *k, uint32_t set, uint32_t clear)
 {
 	uint32_t old = load_relaxed(&k->flags);
 
-	while (!cas_acq_rel(&k->flags, &old, ((old | set) & ~clear) + REQUEST)) /* request */
+	while (!cas_release(&k->flags, &old, ((old | set) & ~clear) + REQUEST)) /* request */
 		;
 	return old;
 }
@@ -369,7 +369,7 @@ static uint32_t request(struct kthread *k, uint32_t set, uint32_t clear)
 /* Something has changed that those in kthread_freeze wait for. */
 static void tell_freezers(struct kthread *k)
 {
-	fetch_add_acq_rel(&k->rest_event, 1); /* rest */
+	fetch_add_release(&k->rest_event, 1); /* rest */
 	park_wake_all(&k->rest_event);
 }
 
@@ -588,7 +588,7 @@ void kthread_ask(struct kthread *k, bool asked)
 
 void kthread_wake_up(struct kthread *k)
 {
-	if (exchange_acq_rel(&k->wake, WAKE_TOKEN) == WAKE_ASLEEP) /* request */
+	if (exchange_release(&k->wake, WAKE_TOKEN) == WAKE_ASLEEP) /* request */
 		park_wake_one(&k->wake);
 }
 
@@ -604,16 +604,16 @@ int kthread_sleep(uint64_t timeout_ns)
 	while (result != -ETIMEDOUT) {
 		uint32_t none = WAKE_NONE;
 
-		if (load_acquire(&k->flags) & (STOP | ASKED | FREEZE | PARK)) /* act */
+		if (load_relaxed(&k->flags) & (STOP | ASKED | FREEZE | PARK))
 			break;
 		/* A token that a request left here since the look at flags ends the sleep. */
-		if (!cas_strong_acq_rel(&k->wake, &none, WAKE_ASLEEP)) /* act */
+		if (!cas_strong_relaxed(&k->wake, &none, WAKE_ASLEEP))
 			break;
 		result = park_wait(&k->wake, WAKE_ASLEEP, deadline);
-		if (exchange_acq_rel(&k->wake, WAKE_NONE) == WAKE_TOKEN) /* act */
+		if (exchange_acquire(&k->wake, WAKE_NONE) == WAKE_TOKEN) /* act */
 			return 0;
 	}
-	exchange_acq_rel(&k->wake, WAKE_NONE); /* act */
+	exchange_acquire(&k->wake, WAKE_NONE); /* act */
 	return result == -ETIMEDOUT ? result : 0;
 }
 
@@ -646,7 +646,7 @@ static bool rest_while(uint32_t reason)
 	bool rested = false;
 
 	while (k) {
-		uint32_t flags = load_acquire(&k->flags); /* act */
+		uint32_t flags = load_relaxed(&k->flags);
 
 		if (!rests_for(k, reason))
 			break;
@@ -717,7 +717,7 @@ void kthread_unpark(struct kthread *k)
 static int ask_to_rest(struct kthread *k, uint32_t reason, uint64_t timeout_ns)
 {
 	uint64_t deadline = park_deadline(timeout_ns);
-	uint32_t before = load_acquire(&k->flags), mine; /* act */
+	uint32_t before = load_relaxed(&k->flags), mine;
 	uint32_t seen = load_acquire(&k->rests_for); /* rest */
 
 	if ((before & reason) && (seen & reason) && seen / REQUEST == before / REQUEST)

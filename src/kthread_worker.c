@@ -147,7 +147,7 @@ bool kthread_take_inbox_locked(struct kthread_worker *worker)
 	 * and does not sleep, though that thread be preempted before it wakes anybody.
 	 */
 	if (kthread_served != worker)
-		fetch_add_acq_rel(&worker->flags, POKE); /* poke */
+		fetch_add_relaxed(&worker->flags, POKE); /* in front of the release */
 	append_batch(worker, exchange_acq_rel(&worker->inbox, NULL)); /* inbox */
 	return true;
 }
@@ -194,7 +194,7 @@ void kthread_poke_worker(void *arg)
 {
 	struct kthread_worker *worker = arg;
 
-	fetch_add_acq_rel(&worker->flags, POKE); /* poke */
+	fetch_add_release(&worker->flags, POKE); /* poke */
 	fence_full_after_rmw(); /* park-b1, pairs with park-b0 */
 	wake_thread(worker);
 	kthread_wake_loop(worker);
@@ -253,12 +253,12 @@ static void end_claim(struct kthread_worker *worker, unsigned int phase, bool pu
 		fence_full_after_rmw(); /* park-b1, pairs with park-b0 */
 		kthread_wake_loop(worker);
 	}
-	left = fetch_sub_acq_rel(&worker->claims[phase], CLAIM) - CLAIM; /* gate */
+	left = fetch_sub_release(&worker->claims[phase], CLAIM) - CLAIM; /* gate */
 	fence_full_after_rmw(); /* park-b1, pairs with park-b0 */
 	if (pushed || (left & GATES))
 		wake_thread(worker);
 	if (left < CLAIM && load_relaxed(&worker->flushing)) {
-		fetch_add_acq_rel(&worker->quiet[phase], 1); /* gate */
+		fetch_add_relaxed(&worker->quiet[phase], 1); /* behind the full fence */
 		kthread_tell_waiters(worker);
 	}
 }
@@ -336,7 +336,7 @@ void kthread_batch_begin(struct kthread_batch *batch, struct kthread_worker *wor
 	}
 	batch->phase = load_relaxed(&worker->phase) & 1;
 	/* Not counted when refused: a crowd of those would keep a destruction waiting. */
-	claims = load_acquire(&worker->claims[batch->phase]); /* gate */
+	claims = load_relaxed(&worker->claims[batch->phase]);
 	if (claims & GATES)
 		batch->refused = kthread_gate_refusal(worker, claims);
 	if (batch->refused) {
@@ -512,7 +512,7 @@ struct kthread_work *kthread_next_work(struct kthread_worker *worker, kthread_wo
 	struct kthread_work *work;
 	bool waited_for;
 
-	if (load_acquire(&worker->flags) != worker->seen_flags) /* poke */
+	if (load_relaxed(&worker->flags) != worker->seen_flags)
 		return NULL;
 	if (!worker->more && !load_relaxed(&worker->inbox))
 		return NULL;
@@ -834,7 +834,7 @@ struct kthread_worker *kthread_work_worker(struct kthread_work *work)
 
 bool kthread_work_pending(struct kthread_work *work)
 {
-	return work && (load_acquire(&work->state) & PENDING); /* claim */
+	return work && (load_relaxed(&work->state) & PENDING);
 }
 
 unsigned int kthread_work_busy(struct kthread_work *work)

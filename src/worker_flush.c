@@ -501,7 +501,7 @@ int kthread_drain_begin(struct kthread_drain *drain, struct kthread_worker *work
 	lock_worker(worker);
 	if (!worker->drainers++)
 		for (int i = 0; i < 2; i++)
-			fetch_or_acq_rel(&worker->claims[i], GATE_DRAINING); /* gate */
+			fetch_or_relaxed(&worker->claims[i], GATE_DRAINING);
 	unlock_worker(worker);
 	return 0;
 }
@@ -532,7 +532,7 @@ void kthread_drain_end(struct kthread_drain *drain)
 	/* In a forked child nobody is counted. */
 	if (worker->drainers && !--worker->drainers)
 		for (int i = 0; i < 2; i++)
-			fetch_and_acq_rel(&worker->claims[i], ~(uint32_t)GATE_DRAINING); /* gate */
+			fetch_and_relaxed(&worker->claims[i], ~(uint32_t)GATE_DRAINING);
 	unlock_worker(worker);
 	kthread_wait_end(&drain->wait);
 }

@@ -84,7 +84,7 @@ void kthread_unregister_locked(struct kthread_worker *worker)
 
 void kthread_lock_for_registry(struct kthread_worker *worker)
 {
-	if (!load_acquire(&worker->lock_ready)) /* lock-init */
+	if (!load_relaxed(&worker->lock_ready)) /* it was made under global_lock */
 		kthread_make_lock(worker);
 	kthread_lock_global();
 	pthread_mutex_lock(&worker->lock);
@@ -724,8 +724,8 @@ static void close_locked(struct kthread_worker *worker)
 {
 	if (load_relaxed(&worker->flags) & (CLOSING | DEAD))
 		return;
-	fetch_or_acq_rel(&worker->claims[0], GATE_CLOSED); /* gate */
-	fetch_or_acq_rel(&worker->claims[1], GATE_CLOSED); /* gate */
+	fetch_or_relaxed(&worker->claims[0], GATE_CLOSED);
+	fetch_or_relaxed(&worker->claims[1], GATE_CLOSED);
 	ask_to_leave_locked(worker, CLOSING);
 }
 

@@ -191,6 +191,58 @@ struct queue_elsewhere : base {
 };
 DECLARE_SCENARIO("queue-elsewhere", queue_elsewhere);
 
+/* The second worker has a thread of its own, to which the work is passed on. */
+struct queue_elsewhere_served : base {
+	static constexpr int threads = 3, bound = 2;
+	struct kthread_worker other;
+
+	void before()
+	{
+		set_up(write_result);
+		kthread_init_worker(&other);
+		kthread_queue_work(&worker, &work);
+	}
+	void thread(unsigned i)
+	{
+		if (i == 0)
+			run_all(&worker);
+		else if (i == 1)
+			kthread_queue_work(&other, &work);
+		else
+			run_all(&other);
+	}
+};
+DECLARE_SCENARIO("queue-elsewhere-served", queue_elsewhere_served);
+
+/* Queued and begun on its old worker between the first look there and the claim. */
+struct give_back_run : base {
+	static constexpr int bound = 3;
+	struct kthread_worker other;
+
+	void before()
+	{
+		set_up(write_result);
+		kthread_init_worker(&other);
+		kthread_queue_work(&worker, &work);
+		run_all(&worker);
+	}
+	void old_worker()
+	{
+		kthread_queue_work(&worker, &work);
+		run_all(&worker);
+		kthread_queue_work(&worker, &work);
+		run_all(&worker);
+	}
+	void thread(unsigned i)
+	{
+		if (i == 0)
+			old_worker();
+		else if (kthread_queue_work_status(&other, &work) > 0)
+			run_all(&other);
+	}
+};
+DECLARE_SCENARIO("give-back-run", give_back_run);
+
 /* Never says idle of a work that is queued and has not ended. */
 struct busy_run : base {
 	void before()
@@ -358,6 +410,16 @@ struct flush_claim : base {
 };
 DECLARE_SCENARIO("flush-claim", flush_claim);
 
+/* The same while newcomers are sent to the second count. */
+struct flush_claim_second : flush_claim {
+	void before()
+	{
+		set_up(write_result);
+		store_relaxed(&worker.phase, 1);
+	}
+};
+DECLARE_SCENARIO("flush-claim-second", flush_claim_second);
+
 /* The same with a worker, and what the callback wrote. */
 struct flush_worker_claim : base {
 	static constexpr int threads = 3, bound = 1;
@@ -512,6 +574,36 @@ struct destroy_serve_queue : base {
 	}
 };
 DECLARE_SCENARIO("close-queue", destroy_serve_queue);
+
+/* A producer that comes too late to a worker, which meanwhile lives anew. */
+struct late_queue : base {
+	static constexpr int bound = 3;
+
+	void before()
+	{
+		alignas(64) static char others[POOL_KEEPS][sizeof(struct kthread_worker)];
+
+		set_up(write_result);
+		worker.allocated = 1;
+		kthread_close_worker(&worker);
+		for (auto &room : others) {
+			auto *other = (struct kthread_worker *)room;
+
+			other->registry_next = other == (void *)others ? &worker : pool;
+			pool = other;
+		}
+	}
+	void thread(unsigned i)
+	{
+		if (i == 0) {
+			kthread_end_loop(&worker);
+			CHECK(worker_from_pool() == &worker);
+		} else {
+			kthread_queue_work(&worker, &work);
+		}
+	}
+};
+DECLARE_SCENARIO("late-queue", late_queue);
 
 /* ---- freeze and stop ---- */
 
@@ -1161,6 +1253,14 @@ struct new_worker_elsewhere : new_worker {
 	}
 };
 DECLARE_SCENARIO("new-worker-elsewhere", new_worker_elsewhere);
+
+struct new_worker_busy_idle : new_worker_elsewhere {
+	void reach()
+	{
+		kthread_work_busy(&work);
+	}
+};
+DECLARE_SCENARIO("new-worker-busy-idle", new_worker_busy_idle);
 
 struct new_worker_delayed : new_worker {
 	static constexpr int bound = 3;

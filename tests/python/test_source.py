@@ -26,8 +26,8 @@ WORKER = [
 UNITS = {"kthread_worker.c": WORKER, "kthread.c": ["kthread.c"]}
 
 BOTH = r"cas_(?:strong_)?acq_rel|exchange_acq_rel|fetch_\w+_acq_rel"
-RELEASES = rf"store_release|cas_release|fence_release|{BOTH}"
-ACQUIRES = rf"load_acquire|exchange_acquire|fence_acquire|{BOTH}"
+RELEASES = rf"(?:store|cas|exchange|fence|fetch_\w+)_release|{BOTH}"
+ACQUIRES = rf"(?:load|exchange|fence|fetch_\w+)_acquire|{BOTH}"
 ORDERED = re.compile(rf"\b({RELEASES}|{ACQUIRES}|fence_full(?:_after_rmw)?)\(")
 LABEL = re.compile(r"/\* ([\w-]+)(?:, pairs with ([\w-]+))?[ :*]")
 
