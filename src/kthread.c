@@ -404,6 +404,7 @@ static int create_thread(struct kthread *k)
 {
 	size_t stack_size = k->attr->stack_size;
 	pthread_attr_t attr;
+	pthread_t thread; /* not looked at: by now others may have joined it, by self */
 	sigset_t all, old;
 	int err;
 
@@ -421,7 +422,7 @@ static int create_thread(struct kthread *k)
 	if (!err) {
 		sigfillset(&all);
 		pthread_sigmask(SIG_SETMASK, &all, &old);
-		err = pthread_create(&k->thread, &attr, thread_main, k);
+		err = pthread_create(&thread, &attr, thread_main, k);
 		pthread_sigmask(SIG_SETMASK, &old, NULL);
 	}
 	pthread_attr_destroy(&attr);
@@ -479,7 +480,7 @@ struct kthread *kthread_run_setup(int (*fn)(void *), void *data,
 				free_kthread(k);
 			return k;
 		}
-		pthread_join(k->thread, NULL);
+		pthread_join(k->self, NULL);
 		err = -k->result;
 	}
 	store_relaxed(&k->holders, 1);
@@ -559,7 +560,7 @@ int kthread_stop(struct kthread *k)
 	}
 	request(k, STOP, 0);
 	poke(k);
-	pthread_join(k->thread, NULL);
+	pthread_join(k->self, NULL);
 	result = k->result;
 	free_kthread(k);
 	return result;

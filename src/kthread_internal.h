@@ -37,7 +37,6 @@ struct kthread {
 	int result;			/* of setting up, later of fn; the thread's until joined */
 	pid_t tid;			/* constant once started */
 	pthread_t self;			/* constant once started */
-	pthread_t thread;		/* the creator's, for the join */
 	char *name;			/* constant */
 	uint32_t generation;		/* of the process that made it; see kthread_orphaned */
 	bool adopted;			/* not made by kthread_run */

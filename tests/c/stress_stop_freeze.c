@@ -210,3 +210,44 @@ TEST(destroy_under_load_runs_all_that_was_accepted)
 		CHECK_EQ(atomic_load(&executed), atomic_load(&accepted));
 	}
 }
+
+/*
+ * Who stops a worker joins the thread that another has just made for it, perhaps before
+ * the call which made it has returned there.
+ */
+struct starter {
+	struct side side;
+	struct kthread_worker *worker;
+	unsigned int rounds;
+};
+
+static int start_again_and_again(void *arg)
+{
+	struct starter *s = arg;
+
+	for (unsigned int i = 0; i < s->rounds; i++) {
+		int result = kthread_start_worker(s->worker, NULL);
+
+		CHECK(!result || result == -EBUSY);
+		if (i % 2)
+			CHECK_EQ(kthread_stop_worker(s->worker), 0);
+	}
+	return 0;
+}
+
+TEST(start_against_stop)
+{
+	struct kthread_worker *worker = kthread_create_worker(0, "started");
+	struct starter starters[3];
+
+	test_needs_seconds(200);
+	CHECK(worker);
+	for (int i = 0; i < 3; i++) {
+		starters[i].worker = worker;
+		starters[i].rounds = stress_rounds(3000);
+		side_start(&starters[i].side, start_again_and_again, &starters[i]);
+	}
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(side_join(&starters[i].side), 0);
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
