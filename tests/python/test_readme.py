@@ -62,7 +62,7 @@ def test_links_lead_somewhere():
         (README, ROOT),
         *((p.read_text(), p.parent) for p in (ROOT / "docs").glob("*.md")),
     ):
-        for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", text):
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)\s]*)?(?: \"[^\"]*\")?\)", text):
             assert (base / target).exists(), target
 
 

@@ -179,3 +179,67 @@ def test_every_declared_function_is_in_the_extension():
     names = set(re.findall(r"\b(pykw_\w+)\(", cdef))
     assert names
     assert names <= set(dir(native.lib))
+
+
+def c_cases(program: str) -> set[str]:
+    """The cases of a program of tests/c, those that its CELL makes included."""
+    text = (ROOT / "tests" / "c" / f"{program}.c").read_text()
+    cells = re.findall(r"^CELL\((\w+), \w+, (\w+), (\w+),", text, re.MULTILINE)
+    return set(re.findall(r"^TEST\((\w+)\)", text, re.MULTILINE)) | {
+        f"{state}_work_{verb}_{happens}" for state, verb, happens in cells
+    }
+
+
+SEMANTICS = (ROOT / "docs" / "semantics.md").read_text()
+
+
+def test_each_case_that_the_semantics_name_exists():
+    named = re.findall(r"\[(\w+)\]\(\.\./tests/c/(\w+)\.c\)", SEMANTICS)
+    named += [
+        (case, program)
+        for program, case in re.findall(r"\(\.\./tests/c/(\w+)\.c \"(\w+)\"\)", SEMANTICS)
+    ]
+    assert len(named) > 200
+    missing = [(program, case) for case, program in named if case not in c_cases(program)]
+    assert not missing
+    in_python = re.findall(r"\[(\w+)\]\(\.\./tests/python/(\w+)\.py\)", SEMANTICS)
+    assert in_python
+    for case, module in in_python:
+        text = (ROOT / "tests" / "python" / f"{module}.py").read_text()
+        assert re.search(rf"^def {case}\(", text, re.MULTILINE), (module, case)
+
+
+def test_each_row_of_the_semantics_names_a_test():
+    rows = [line for line in SEMANTICS.splitlines() if line.startswith("| ")]
+    heads = [line for line in rows if line.endswith(("| Tests |", "| free |", "misses it |"))]
+    assert len(heads) == 9
+    assert [line for line in rows if line not in heads and "](../tests/" not in line] == []
+
+
+def test_the_matrix_of_the_semantics_has_a_case_in_each_cell():
+    cells = re.findall(r"test_matrix\.c \"(\w+)\"", SEMANTICS)
+    assert len(cells) == len(set(cells)) == 10 * 11
+    extra = {"executing_work_free_after_flush"}  # besides the one in its callback
+    assert set(cells) | extra == c_cases("test_matrix")
+
+
+def test_each_mend_has_its_mutant_and_stands_in_the_semantics():
+    mends = set(re.findall(r"^\tMEND_(\w+),", source("mends.h"), re.MULTILINE)) - {"NONE"}
+    assert mends
+    used = {
+        name
+        for path in (ROOT / "src").glob("*.c")
+        for name in re.findall(r"\bMENDED\((\w+)\)", path.read_text())
+    }
+    assert used == mends
+    assert set(re.findall(r"`([A-Z_]+)`", SEMANTICS.split("## Faults known")[1])) == mends
+    killed = set()
+    for line in (ROOT / "tests" / "c" / "mutants.txt").read_text().splitlines():
+        words = line.split("#")[0].split()
+        if not words:
+            continue
+        mend, program, *cases = words
+        assert cases, line
+        assert set(cases) <= c_cases(program.rsplit("/", 1)[-1]), line
+        killed.add(mend)
+    assert killed == mends
