@@ -452,7 +452,7 @@ class DelayedWork(Work):
 
     def __init__(self, fn: Callable[..., object], /, *args: Any, **kwargs: Any) -> None:
         super().__init__(fn, *args, **kwargs)
-        self._init_timer(0)
+        self._init_timer()
 
     @property
     def remaining(self) -> float | None:
@@ -482,8 +482,7 @@ class PeriodicWork(DelayedWork):
         self, interval: float, fn: Callable[..., object], /, *args: Any, **kwargs: Any
     ) -> None:
         seconds = interval_seconds(interval)
-        WorkBase.__init__(self, fn, *args, **kwargs)
-        self._init_timer(_interval_ns(seconds))
+        super().__init__(fn, *args, **kwargs)
         self._interval = seconds
 
     @property
@@ -617,7 +616,8 @@ class Worker(WorkerBase):
         From any thread, callbacks included; never waits.
         """
         work = PeriodicWork(interval, fn, *args, **kwargs)
-        self._queue_delayed(work, _interval_ns(work.interval))
+        nanoseconds = _interval_ns(work.interval)
+        self._queue_delayed(work, nanoseconds, nanoseconds)
         return work
 
     def work(self, fn: Callable[_P, _R]) -> BoundWork[_P, _R]:

@@ -80,11 +80,12 @@ static PyObject *call(struct pykw_work *w)
 static void queue_next_tick(struct pykw_worker *pw, struct pykw_work *w)
 {
 	struct pykw_timer *timer = w->timer;
-	uint64_t deadline = timer->dwork.timer.deadline, now = gil_clock_ns(), skipped;
+	uint64_t deadline = timer->dwork.timer.deadline, now = gil_clock_ns(), skipped, step;
 	int result;
 
 	skipped = now > deadline ? (now - deadline) / timer->period_ns : 0;
-	deadline += (skipped + 1) * timer->period_ns;
+	step = (skipped + 1) * timer->period_ns;
+	deadline = step < UINT64_MAX - deadline ? deadline + step : UINT64_MAX;
 	result = kthread_queue_delayed_work_at(pw->worker, &timer->dwork, deadline);
 	if (result > 0) {
 		Py_INCREF((PyObject *)w);
@@ -449,14 +450,12 @@ static PyObject *work_init_native(PyObject *self, PyObject *args)
 	Py_RETURN_NONE;
 }
 
-/* _init_timer(period_ns): make it a work that can be delayed; 0: not a periodic one. */
-static PyObject *work_init_timer(PyObject *self, PyObject *period)
+/* _init_timer(): make it a work that can be delayed. */
+static PyObject *work_init_timer(PyObject *self, PyObject *unused)
 {
 	struct pykw_work *w = (struct pykw_work *)self;
-	uint64_t period_ns = PyLong_AsUnsignedLongLong(period);
 
-	if (PyErr_Occurred())
-		return NULL;
+	(void)unused;
 	if (!w->fn || w->timer) {
 		PyErr_SetString(PyExc_RuntimeError, "Work.__init__() comes before, once");
 		return NULL;
@@ -464,9 +463,8 @@ static PyObject *work_init_timer(PyObject *self, PyObject *period)
 	w->timer = PyMem_Calloc(1, sizeof(*w->timer));
 	if (!w->timer)
 		return PyErr_NoMemory();
-	kthread_init_delayed_work(&w->timer->dwork, run_python);
+	kthread_init_delayed_work(&w->timer->dwork, w->work.func);
 	w->timer->object = w;
-	w->timer->period_ns = period_ns;
 	Py_RETURN_NONE;
 }
 
@@ -662,7 +660,7 @@ static PyGetSetDef work_getset[] = {
 
 static PyMethodDef work_methods[] = {
 	{ "_init_native", work_init_native, METH_VARARGS, NULL },
-	{ "_init_timer", work_init_timer, METH_O, NULL },
+	{ "_init_timer", work_init_timer, METH_NOARGS, NULL },
 	{ "_cancel", work_cancel, METH_O, NULL },
 	{ "_enable", work_enable, METH_NOARGS, NULL },
 	{ "_remaining", work_remaining, METH_NOARGS, NULL },

@@ -223,14 +223,15 @@ static PyObject *worker_queue(PyObject *self, PyObject *work)
 	return answer(pw, work, result, result > 0);
 }
 
-/* Both take a DelayedWork and a delay in nanoseconds. */
-static bool parse_delayed(PyObject *args, PyObject **work, uint64_t *delay_ns)
+/* A work that can be delayed, the delay in nanoseconds, and perhaps the period. */
+static bool parse_delayed(PyObject *args, PyObject **work, uint64_t *delay_ns, uint64_t *period_ns)
 {
-	unsigned long long ns;
+	unsigned long long delay, period = 0;
 
-	if (!PyArg_ParseTuple(args, "O!K", pykw_work_type, work, &ns))
+	if (!PyArg_ParseTuple(args, "O!K|K", pykw_work_type, work, &delay, &period))
 		return false;
-	*delay_ns = ns;
+	*delay_ns = delay;
+	*period_ns = period;
 	if (((struct pykw_work *)*work)->timer)
 		return true;
 	raise_refusal(-EINVAL);
@@ -240,17 +241,20 @@ static bool parse_delayed(PyObject *args, PyObject **work, uint64_t *delay_ns)
 static PyObject *worker_queue_delayed(PyObject *self, PyObject *args)
 {
 	struct pykw_worker *pw = handle_of(self);
+	struct pykw_timer *timer;
 	PyObject *work;
-	uint64_t delay_ns;
+	uint64_t delay_ns, period_ns;
 	int result;
 
-	if (!pw || !parse_delayed(args, &work, &delay_ns))
+	if (!pw || !parse_delayed(args, &work, &delay_ns, &period_ns))
 		return NULL;
 	if (pw->abandoned)
 		return raise_refusal(-ESHUTDOWN);
 	/* It can't run, nor give back its reference, before this thread gives up the GIL. */
-	result = kthread_queue_delayed_work_status(
-		pw->worker, &((struct pykw_work *)work)->timer->dwork, delay_ns);
+	timer = ((struct pykw_work *)work)->timer;
+	result = kthread_queue_delayed_work_status(pw->worker, &timer->dwork, delay_ns);
+	if (result > 0 && period_ns)
+		timer->period_ns = period_ns;
 	result = note_queueing(pw, work, result);
 	return answer(pw, work, result, result > 0);
 }
@@ -259,10 +263,10 @@ static PyObject *worker_mod_delayed(PyObject *self, PyObject *args)
 {
 	struct pykw_worker *pw = handle_of(self);
 	PyObject *work;
-	uint64_t delay_ns;
+	uint64_t delay_ns, unused;
 	int result;
 
-	if (!pw || !parse_delayed(args, &work, &delay_ns))
+	if (!pw || !parse_delayed(args, &work, &delay_ns, &unused))
 		return NULL;
 	if (pw->abandoned)
 		return raise_refusal(-ESHUTDOWN);

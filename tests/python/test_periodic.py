@@ -534,3 +534,7 @@ def test_cancel_is_one_object_that_says_its_name(kw):
 
     assert kw.CANCEL is CANCEL
     assert repr(kw.CANCEL) == "pykworker.CANCEL"
+
+
+def test_periodic_work_that_was_never_armed_has_nothing_to_cancel(kw):
+    assert kw.PeriodicWork(1, int).cancel() is False
