@@ -408,6 +408,58 @@ TEST(last_pending_work_cancelled_amid_flushes_of_the_worker_ends_them)
 	CHECK_EQ(kthread_destroy_worker(worker), 0);
 }
 
+/* Claimed by a producer, and on no list yet: taken off when it gets there. */
+TEST(work_in_an_open_batch_cancel_waits_for_its_end)
+{
+	int (*const cancels[])(void *) = { do_cancel, side_cancel_sync, side_disable_sync };
+
+	for (int i = 0; i < 3; i++) {
+		struct kthread_worker *worker = kthread_create_worker(0, "batch");
+		struct kthread_batch batch;
+		struct counted c, other;
+		struct side side;
+
+		CHECK(worker);
+		counted_init(&c);
+		counted_init(&other);
+		kthread_batch_begin(&batch, worker);
+		CHECK_EQ(kthread_batch_add(&batch, &c.work), 1);
+		CHECK_EQ(kthread_batch_add(&batch, &other.work), 1);
+		side_start(&side, cancels[i], &c.work);
+		side_settle(&side);
+		CHECK(!atomic_load(&side.returned));
+		kthread_batch_end(&batch);
+		CHECK_EQ(side_join(&side), 1);
+		CHECK(!kthread_work_pending(&c.work));
+		CHECK_EQ(kthread_worker_run_pending(worker), 1);
+		CHECK_EQ(atomic_load(&other.runs), 1);
+		CHECK_EQ(kthread_destroy_worker(worker), 0);
+	}
+}
+
+/* Two that disable at once: two that have to enable. */
+TEST(executing_work_disabled_by_two_at_once_is_enabled_by_two)
+{
+	struct kthread_worker *worker = new_worker("two");
+	struct side sides[2];
+	struct blocker b;
+
+	blocker_occupy(&b, worker);
+	for (int i = 0; i < 2; i++)
+		side_start(&sides[i], side_disable_sync, &b.work);
+	for (int i = 0; i < 2; i++)
+		side_settle(&sides[i]);
+	gate_open(&b.release[0]);
+	for (int i = 0; i < 2; i++)
+		CHECK_EQ(side_join(&sides[i]), 0);
+	CHECK(!kthread_enable_work(&b.work));
+	CHECK_EQ(kthread_queue_work_status(worker, &b.work), -ECANCELED);
+	CHECK(kthread_enable_work(&b.work));
+	gate_open(&b.release[1]);
+	CHECK(kthread_queue_work(worker, &b.work));
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
+
 /* Time limits and steps */
 
 TEST(cancel_sync_that_times_out_has_dropped_what_was_pending)
