@@ -180,7 +180,7 @@ struct kthread_wait {
 	bool (*reached)(const struct kthread_wait *wait);
 	const struct kthread_work *work; /* for reached, or */
 	uint32_t number;		/* life or attached, when it began */
-	const struct kthread_wait *outer; /* what its callback waited for already */
+	struct kthread_wait *outer;	/* what its callback waited for already */
 };
 
 /*
@@ -242,7 +242,7 @@ struct kthread_worker {
 	void *data;			/* the embedder's */
 	struct kthread_loop *loop;	/* what kthread_worker_fd made, or NULL; under lock */
 	char *name;			/* NULL, or allocated */
-	const struct kthread_wait *waits_for; /* what its callback sleeps for; under global_lock */
+	struct kthread_wait *waits_for;	/* what its callback sleeps for; under global_lock */
 	struct kthread_worker *registry_next; /* under global_lock */
 	struct kthread_worker *registry_prev; /* under global_lock */
 	uint32_t allocated;		/* made by kthread_create_worker */

@@ -57,10 +57,17 @@ int kthread_wait_begin(struct kthread_wait *wait)
 
 void kthread_wait_end(const struct kthread_wait *wait)
 {
+	struct kthread_wait **link;
+
 	if (!kthread_served)
 		return;
 	kthread_lock_global();
-	kthread_served->waits_for = wait->outer;
+	/* As a rule the innermost; calls in steps may end in any order. */
+	link = &kthread_served->waits_for;
+	while (*link && *link != wait)
+		link = &(*link)->outer;
+	if (*link)
+		*link = wait->outer;
 	kthread_unlock_global();
 }
 

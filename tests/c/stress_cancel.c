@@ -709,3 +709,68 @@ TEST(timer_that_never_ends_is_seen_to_run)
 	CHECK_EQ(kthread_work_busy(&o.dwork.work), 0);
 	CHECK_EQ(kthread_destroy_worker(worker), 0);
 }
+
+/* A callback begins two cancels, and ends first the one that it began first. */
+struct two_cancels {
+	struct kthread_work work;
+	struct owed *first, *second;
+};
+
+static void cancel_both(struct kthread_work *work)
+{
+	struct two_cancels *two = (struct two_cancels *)work;
+	static struct kthread_cancel first, second; /* what is there afterwards is ours */
+
+	CHECK_EQ(kthread_cancel_begin(&first, &two->first->dwork.work), 0);
+	CHECK_EQ(kthread_cancel_begin(&second, &two->second->dwork.work), 0);
+	CHECK(first.dropped && second.dropped);
+	CHECK_EQ(kthread_cancel_wait(&first, KTHREAD_FOREVER), 0);
+	kthread_cancel_end(&first);
+	memset(&first, 0x5a, sizeof(first));
+	CHECK_EQ(kthread_cancel_wait(&second, KTHREAD_FOREVER), 0);
+	kthread_cancel_end(&second);
+	memset(&second, 0x5a, sizeof(second));
+}
+
+struct waiting {
+	struct kthread_work work;
+	struct kthread_worker *for_whom;
+	int result;
+};
+
+static void wait_a_moment(struct kthread_work *work)
+{
+	struct waiting *w = (struct waiting *)work;
+
+	w->result = kthread_flush_worker_timeout(w->for_whom, 1000);
+}
+
+TEST(cancels_begun_in_a_callback_end_in_any_order)
+{
+	struct kthread_worker *one = new_worker("one"), *other = new_worker("other");
+	struct two_cancels two;
+	struct waiting waiting = { .for_whom = one };
+	struct owed first, second;
+	struct counted pending;
+
+	owed_init(&first);
+	owed_init(&second);
+	CHECK_EQ(queue_owed(other, &first, HOUR), 1);
+	CHECK_EQ(queue_owed(other, &second, HOUR), 1);
+	kthread_init_work(&two.work, cancel_both);
+	two.first = &first;
+	two.second = &second;
+	CHECK(kthread_queue_work(one, &two.work));
+	CHECK_EQ(kthread_flush_work(&two.work), 0);
+	CHECK_EQ(kthread_freeze_worker(one), 0);
+	counted_init(&pending);
+	CHECK(kthread_queue_work(one, &pending.work));
+	/* Who waits for it looks at what it waits for: at nothing any more. */
+	kthread_init_work(&waiting.work, wait_a_moment);
+	CHECK(kthread_queue_work(other, &waiting.work));
+	CHECK_EQ(kthread_flush_work(&waiting.work), 0);
+	CHECK_EQ(waiting.result, -ETIMEDOUT);
+	kthread_thaw_worker(one);
+	CHECK_EQ(kthread_destroy_worker(one), 0);
+	CHECK_EQ(kthread_destroy_worker(other), 0);
+}
