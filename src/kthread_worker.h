@@ -49,9 +49,9 @@
  *
  * After fork, in the child: workers that had a thread, or were made by
  * kthread_create_worker, refuse with ESRCH and can be destroyed. A cancel by another thread
- * is over. A struct of the caller's
- * own that had no thread, and works that other threads were queueing at that moment, are to
- * be initialised anew before their next use.
+ * is over. A work that another thread was queueing at that moment may be pending until it is
+ * cancelled or initialised anew. A struct of the caller's own that had no thread is to be
+ * initialised anew before its next use.
  */
 #ifndef KTHREAD_WORKER_H
 #define KTHREAD_WORKER_H

@@ -77,18 +77,22 @@ void kthread_drop_locked(struct kthread_worker *worker, struct kthread_work *wor
 {
 	if (work->place == TIMED)
 		kthread_disarm_locked(worker, work);
-	else
+	else if (work->place == LISTED)
 		list_remove(worker, work);
 	worker->cancelled++;
 	end_pending(work, false);
 }
 
-/* It is pending on this worker. Returns false when it has no place there yet. Under lock. */
+/*
+ * It is pending on this worker. Returns false when it has no place there yet, and is about to
+ * get one: of a worker that fork left behind it gets none, its producer not being here. Under
+ * lock.
+ */
 static bool find_and_drop_locked(struct kthread_worker *worker, struct kthread_work *work)
 {
 	if (work->place == NOWHERE && kthread_take_inbox_locked(worker))
 		kthread_poke_worker(worker);
-	if (work->place == NOWHERE)
+	if (work->place == NOWHERE && !(load_relaxed(&worker->flags) & FORKED))
 		return false;
 	kthread_drop_locked(worker, work);
 	return true;

@@ -203,7 +203,7 @@ KTHREAD_HIDDEN int kthread_sleep_until_over(const struct kthread_wait *wait, uin
 /* Take the pending run of a work off, wherever it is, and make it idle. Was there one? */
 KTHREAD_HIDDEN bool kthread_drop_pending(struct kthread_work *work);
 
-/* The same for a work with a place, and without a word to anybody. Under lock. */
+/* The same at its worker, without a word to anybody. Under lock. */
 KTHREAD_HIDDEN void kthread_drop_locked(struct kthread_worker *worker, struct kthread_work *work);
 
 /*

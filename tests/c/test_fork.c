@@ -262,6 +262,62 @@ TEST(fork_in_a_callback)
 	CHECK_EQ(kthread_destroy_worker(f.worker), 0);
 }
 
+static struct gate producer_claimed, producer_goes_on;
+
+static void hold_producer(const struct kthread_trace *trace, struct kthread_worker *worker,
+			  struct kthread_work *work)
+{
+	(void)trace, (void)worker, (void)work;
+	gate_open(&producer_claimed);
+	gate_wait(&producer_goes_on);
+}
+
+static struct kthread_worker *held_worker;
+
+static int side_queue(void *work)
+{
+	return kthread_queue_work_status(held_worker, work);
+}
+
+/* Nobody pushes it in the child: a cancel there does not wait for that. */
+TEST(child_cancels_a_work_claimed_and_not_yet_pushed_by_a_thread_of_the_parent)
+{
+	static const struct kthread_trace trace = { .queue = hold_producer };
+	struct counted c;
+	struct side producer;
+	pid_t pid;
+
+	gate_init(&producer_claimed);
+	gate_init(&producer_goes_on);
+	held_worker = new_worker("held");
+	counted_init(&c);
+	kthread_worker_set_trace(held_worker, &trace);
+	side_start(&producer, side_queue, &c.work);
+	gate_wait(&producer_claimed);
+	for (int form = 0; form < 3; form++) {
+		pid = fork_child();
+		if (!pid) {
+			CHECK_EQ(kthread_flush_work(&c.work), -ESRCH);
+			if (form == 0)
+				CHECK(kthread_cancel_work(&c.work));
+			else if (form == 1)
+				CHECK(kthread_cancel_work_sync(&c.work));
+			else
+				CHECK(kthread_disable_work_sync(&c.work));
+			CHECK(!kthread_work_pending(&c.work));
+			CHECK(!kthread_cancel_work_sync(&c.work));
+			CHECK_EQ(kthread_destroy_worker(held_worker), 0);
+			_exit(0);
+		}
+		check_child(pid);
+	}
+	gate_open(&producer_goes_on);
+	CHECK_EQ(side_join(&producer), 1);
+	CHECK_EQ(kthread_flush_work(&c.work), 0);
+	CHECK_EQ(atomic_load(&c.runs), 1);
+	CHECK_EQ(kthread_destroy_worker(held_worker), 0);
+}
+
 TEST(fork_of_a_fork)
 {
 	struct kthread_worker *worker;
