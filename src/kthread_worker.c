@@ -416,7 +416,10 @@ KTHREAD_INLINE struct kthread_work *first_locked(struct kthread_worker *worker)
 	first = worker->work_list.first;
 	if (first && worker->limited && seq_past(first->epoch, worker->last_epoch))
 		first = NULL;
-	worker->next_look = worker->sleep_until = first ? 0 : kthread_next_timer_locked(worker);
+	if (first)
+		worker->next_look = 0;
+	else
+		worker->next_look = worker->sleep_until = kthread_next_timer_locked(worker);
 	return first;
 }
 

@@ -36,7 +36,7 @@ static void drain_chain(uint32_t poll_ns)
 {
 	struct kthread_worker *worker = new_worker("chain");
 	uint64_t seed = stress_seed();
-	unsigned int n = stress_rounds(10000);
+	unsigned int n = stress_rounds(3000);
 
 	test_needs_seconds(120);
 	kthread_worker_set_busy_poll(worker, poll_ns);
