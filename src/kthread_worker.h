@@ -667,6 +667,7 @@ struct kthread_flush {
 	struct kthread_work *work;	/* NULL: the whole worker */
 	uint32_t target;		/* the number of a run, or an epoch of the worker */
 	bool sealed;			/* the target is known */
+	bool left;			/* a timer was not cut short: to wait would have been a deadlock */
 };
 
 void kthread_flush_begin_work(struct kthread_flush *flush, struct kthread_work *work);

@@ -152,13 +152,32 @@ static bool closes_a_circle(struct kthread_worker *worker)
 	return false;
 }
 
+/* The timer was left, for a circle which the wait that has begun now does not close any more. */
+static void cut_short_if_left(struct kthread_flush *flush)
+{
+	struct kthread_worker *worker = flush->worker;
+	struct kthread_work *work = flush->work;
+
+	if (!flush->left)
+		return;
+	flush->left = false;
+	lock_worker(worker);
+	if (is_pending_on(work, worker) && load_relaxed(&work->started_seq) + 1 == flush->target)
+		kthread_cut_timer_short_locked(worker, work);
+	unlock_worker(worker);
+}
+
 void kthread_flush_begin_work(struct kthread_flush *flush, struct kthread_work *work)
 {
 	flush->worker = NULL;
 	flush->work = work;
 	flush->sealed = true;
-	if (work && note_run(flush, work) && MENDED(FLUSH_CUTS_TIMER) &&
-	    work->kind == KTHREAD_WORK_DELAYED && !closes_a_circle(flush->worker))
+	flush->left = false;
+	if (!work || !note_run(flush, work) || work->kind != KTHREAD_WORK_DELAYED ||
+	    !MENDED(FLUSH_CUTS_TIMER))
+		return;
+	flush->left = closes_a_circle(flush->worker);
+	if (!flush->left)
 		note_run_and_cut_short(flush, work);
 }
 
@@ -182,6 +201,7 @@ void kthread_flush_begin_worker(struct kthread_flush *flush, struct kthread_work
 	flush->worker = worker;
 	flush->work = NULL;
 	flush->sealed = false;
+	flush->left = false;
 	if (!worker)
 		return;
 	/* A claim takes some nanoseconds, unless its thread is preempted just there. */
@@ -375,6 +395,7 @@ static int poll_and_sleep(struct kthread_flush *flush, uint64_t deadline)
 	result = kthread_wait_begin(&wait);
 	if (result)
 		return result;
+	cut_short_if_left(flush);
 	result = sleep_on_flush(flush, until, deadline);
 	kthread_wait_end(&wait);
 	store_relaxed(&worker->flush_poll_ns,

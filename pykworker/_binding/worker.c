@@ -752,16 +752,14 @@ int64_t pykw_flush_work(uintptr_t work, int64_t again, uint64_t timeout_ns)
 int64_t pykw_flush_worker(uintptr_t worker, int64_t again, uint64_t timeout_ns)
 {
 	struct kthread_worker *w = from_handle(worker)->worker;
-	struct kthread_flush flush;
+	struct kthread_flush flush = {
+		.worker = w,
+		.target = (uint32_t)again,
+		.sealed = true,
+	};
 
-	if (again & AGAIN) {
-		flush.worker = w;
-		flush.work = NULL;
-		flush.target = (uint32_t)again;
-		flush.sealed = true;
-	} else {
+	if (!(again & AGAIN))
 		kthread_flush_begin_worker(&flush, w);
-	}
 	return wait_for_flush(&flush, timeout_ns);
 }
 

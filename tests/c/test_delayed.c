@@ -633,6 +633,66 @@ TEST(own_callback_flush_of_a_delayed_work_leaves_its_timer)
 	CHECK_EQ(kthread_destroy_worker(worker), 0);
 }
 
+static struct {
+	struct kthread_worker *here, *there;
+	struct kthread_work waits_for_here, flushes;
+	struct counted behind;
+	struct timed timed;
+	struct gate begun, broken;
+	int result;
+} circle;
+
+static void wait_for_here(struct kthread_work *work)
+{
+	(void)work;
+	CHECK_EQ(kthread_flush_work(&circle.behind.work), 0);
+	gate_open(&circle.broken);
+}
+
+static void flush_once_the_circle_is_broken(struct kthread_work *work)
+{
+	struct kthread_flush flush;
+
+	(void)work;
+	/* Until the other one waits the timer is cut short. */
+	for (;;) {
+		CHECK(kthread_mod_delayed_work(circle.there, &circle.timed.dwork, HOUR));
+		kthread_flush_begin_work(&flush, &circle.timed.dwork.work);
+		if (timed_busy(&circle.timed) == ARMED)
+			break;
+		nap();
+	}
+	gate_open(&circle.begun);
+	gate_wait(&circle.broken);
+	circle.result = kthread_flush_wait(&flush, KTHREAD_FOREVER);
+}
+
+/* Begun when it would have been refused, and waited for when it is not. */
+TEST(flush_that_outlasts_a_circle_cuts_the_timer_short)
+{
+	circle.here = new_worker("here");
+	circle.there = new_worker("there");
+	gate_init(&circle.begun);
+	gate_init(&circle.broken);
+	counted_init(&circle.behind);
+	timed_init(&circle.timed);
+	kthread_init_work(&circle.waits_for_here, wait_for_here);
+	kthread_init_work(&circle.flushes, flush_once_the_circle_is_broken);
+	CHECK_EQ(kthread_freeze_worker(circle.here), 0);
+	CHECK(kthread_queue_work(circle.here, &circle.flushes));
+	CHECK(kthread_queue_work(circle.here, &circle.behind.work));
+	CHECK(kthread_queue_work(circle.there, &circle.waits_for_here));
+	CHECK(kthread_queue_delayed_work(circle.there, &circle.timed.dwork, HOUR));
+	kthread_thaw_worker(circle.here);
+	gate_wait(&circle.begun);
+	CHECK(kthread_cancel_work(&circle.behind.work));
+	CHECK_EQ(kthread_flush_work(&circle.flushes), 0);
+	CHECK_EQ(circle.result, 0);
+	CHECK_EQ(atomic_load(&circle.timed.runs), 1);
+	CHECK_EQ(kthread_destroy_worker(circle.here), 0);
+	CHECK_EQ(kthread_destroy_worker(circle.there), 0);
+}
+
 /* Freeze, thread, destruction */
 
 TEST(frozen_worker_keeps_timers_and_works_in_order)
