@@ -87,7 +87,12 @@ void kthread_init_worker(struct kthread_worker *worker)
 /* With a warning, and left alone, when it is pending. */
 static bool may_be_initialised(const struct kthread_work *work, const char *function)
 {
-	if (!MENDED(INIT_LEAVES_PENDING) || !kthread_is_known_pending(work))
+	/* Memory that may never have been written is looked at: checkers of memory are told. */
+	uintptr_t state = load_relaxed(&((struct kthread_work *)work)->state);
+
+	note_as_defined(&state, sizeof(state));
+	if (!(state & PENDING) || !MENDED(INIT_LEAVES_PENDING) ||
+	    !kthread_is_known_pending(work, worker_of(state)))
 		return true;
 	kthread_warn("%s: the work is pending", function);
 	return false;
@@ -255,7 +260,7 @@ static void end_claim(struct kthread_worker *worker, unsigned int phase, bool pu
 	}
 	left = fetch_sub_release(&worker->claims[phase], CLAIM) - CLAIM; /* gate */
 	fence_full_after_rmw(); /* park-b1, pairs with park-b0 */
-	if (pushed || (left & GATES))
+	if (pushed || !gates_are_open(left))
 		wake_thread(worker);
 	if (left < CLAIM && load_relaxed(&worker->flushing)) {
 		fetch_add_relaxed(&worker->quiet[phase], 1); /* behind the full fence */
@@ -313,11 +318,13 @@ int kthread_claim(struct kthread_worker *worker, struct kthread_work *work)
 	return claim(worker, work);
 }
 
-int kthread_gate_refusal(struct kthread_worker *worker, uint32_t gates)
+int kthread_gate_refusal(struct kthread_worker *worker, uint32_t claims)
 {
-	if (gates & GATE_FORKED)
+	if (!(claims & GATE_MADE))
+		return -EINVAL;
+	if (claims & GATE_FORKED)
 		return -ESRCH;
-	if (gates & GATE_CLOSED)
+	if (claims & GATE_CLOSED)
 		return -ESHUTDOWN;
 	return kthread_served == worker ? 0 : -EAGAIN;
 }
@@ -337,14 +344,14 @@ void kthread_batch_begin(struct kthread_batch *batch, struct kthread_worker *wor
 	batch->phase = load_relaxed(&worker->phase) & 1;
 	/* Not counted when refused: a crowd of those would keep a destruction waiting. */
 	claims = load_relaxed(&worker->claims[batch->phase]);
-	if (claims & GATES)
+	if (!gates_are_open(claims))
 		batch->refused = kthread_gate_refusal(worker, claims);
 	if (batch->refused) {
 		batch->worker = NULL;
 		return;
 	}
 	claims = fetch_add_acq_rel(&worker->claims[batch->phase], CLAIM); /* gate */
-	if (claims & GATES)
+	if (!gates_are_open(claims))
 		batch->refused = kthread_gate_refusal(worker, claims);
 }
 
@@ -793,7 +800,7 @@ int kthread_worker_fn(void *arg)
 	struct kthread adopted, *k;
 	int result;
 
-	if (!worker)
+	if (!is_made(worker))
 		return -EINVAL;
 	if (kthread_served) {
 		kthread_warn("kthread_worker_fn: this thread serves a worker already");

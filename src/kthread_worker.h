@@ -256,12 +256,15 @@ struct kthread_worker {
 
 #define KTHREAD_POLL_MAX_DEFAULT_NS 200000u
 
+/* In claims: it was initialised. Every call refuses a worker of zeros. */
+#define KTHREAD_WORKER_MADE (1u << 3)
+
 /*
  * Static initialisers. @worker and @work are the names of what is initialised,
  * as in the kernel.
  */
 #define KTHREAD_WORKER_INIT(worker)						\
-	{ NULL, { 0, 0 }, 0, 0, 0, { 0 },					\
+	{ NULL, { KTHREAD_WORKER_MADE, KTHREAD_WORKER_MADE }, 0, 0, 0, { 0 },	\
 	  0, 0, { 0, 0 }, 0, 0, NULL, NULL, { 0 },				\
 	  NULL, 0, 0, 0, 0, 0, 0, 0,						\
 	  0, KTHREAD_POLL_MAX_DEFAULT_NS, 0, 0,					\
@@ -318,7 +321,7 @@ void kthread_init_delayed_work(struct kthread_delayed_work *dwork, kthread_work_
  *
  * Returns 0 when it was asked to leave
  * -EBUSY: another thread serves @worker, or this thread serves one already; with a warning
- * -EINVAL: @worker is NULL
+ * -EINVAL: @worker is NULL, or was never initialised
  * -ESHUTDOWN: @worker is destroyed
  * -ESRCH: @worker was left behind in the parent process by fork
  *
@@ -381,7 +384,7 @@ struct kthread_worker *kthread_run_worker_attr(const struct kthread_attr *attr);
  *
  * Returns 0
  * -EBUSY: @worker has a thread
- * -EINVAL: @worker is NULL
+ * -EINVAL: @worker is NULL, or was never initialised
  * -ESHUTDOWN, -ESRCH: as kthread_worker_fn
  * any other -errno of kthread_run_attr
  */
@@ -404,7 +407,7 @@ int kthread_start_worker(struct kthread_worker *worker, const struct kthread_att
  * -ETIMEDOUT: the callback still runs; the request stands, and may be made again to wait
  * -EDEADLK: the callback of the caller is itself waited for by this worker
  * -EINTR: a signal handler interrupted the sleep (..._interruptible only)
- * -EINVAL: @worker is NULL
+ * -EINVAL: @worker is NULL, or was never initialised
  */
 int kthread_stop_worker(struct kthread_worker *worker);
 int kthread_stop_worker_timeout(struct kthread_worker *worker, uint64_t timeout_ns);
@@ -442,6 +445,7 @@ void kthread_close_worker(struct kthread_worker *worker);
  *
  * Returns 0
  * -ETIMEDOUT: works still run; queueing stays refused; call again to wait on
+ * -EINVAL: @worker was never initialised
  * -EDEADLK: called from one of its callbacks, or from one that this worker waits for
  * -EINTR: a signal handler interrupted the sleep (..._interruptible only); call again
  *
@@ -478,7 +482,7 @@ void kthread_release_worker(struct kthread_worker *worker);
  * false, errno ESHUTDOWN: @worker is being destroyed, or destroyed
  * false, errno EAGAIN: @worker is being drained, and this is none of its callbacks
  * false, errno ESRCH: @worker was left behind in the parent process by fork
- * false, errno EINVAL: @worker or @work is NULL, or @work was never initialised
+ * false, errno EINVAL: @worker or @work is NULL, or was never initialised
  *
  * As the kernel's, with reasons where the kernel warns.
  */
@@ -698,7 +702,7 @@ int kthread_flush_wait(struct kthread_flush *flush, uint64_t timeout_ns);
  * -EDEADLK: from one of its own callbacks, or of one that this worker waits for
  * -EINTR: a signal handler interrupted the sleep (..._interruptible only)
  * -ESRCH: @worker was left behind in the parent process by fork, with something to do
- * -EINVAL: @worker is NULL
+ * -EINVAL: @worker is NULL, or was never initialised
  *
  * As the kernel's drain_workqueue.
  */
@@ -829,7 +833,7 @@ int kthread_cancel_end_disabled(struct kthread_cancel *cancel);
  * -ETIMEDOUT: it did not come to rest in time
  * -EDEADLK: from one of its own callbacks, or of one that this worker waits for
  * -EINTR: a signal handler interrupted the sleep (..._interruptible only); withdrawn likewise
- * -EINVAL: @worker is NULL
+ * -EINVAL: @worker is NULL, or was never initialised
  * -ESHUTDOWN: @worker is being destroyed
  */
 int kthread_freeze_worker(struct kthread_worker *worker);
@@ -914,7 +918,7 @@ struct kthread_work *kthread_current_work(void);
  *
  * Returns how many were run
  * -EBUSY: @worker has a thread, or the calling thread serves a worker already
- * -EINVAL: @worker is NULL
+ * -EINVAL: @worker is NULL, or was never initialised
  * -ESHUTDOWN, -ESRCH: as kthread_worker_fn
  */
 int kthread_worker_run_pending(struct kthread_worker *worker);
@@ -931,7 +935,7 @@ int kthread_worker_run_pending(struct kthread_worker *worker);
  *
  * Returns 0
  * -EBUSY: @worker has a thread
- * -EINVAL: @worker is NULL
+ * -EINVAL: @worker is NULL, or was never initialised
  */
 int kthread_worker_set_wake(struct kthread_worker *worker,
 			    void (*wake)(struct kthread_worker *worker));

@@ -198,11 +198,11 @@ static void seal(struct kthread_flush *flush)
 
 void kthread_flush_begin_worker(struct kthread_flush *flush, struct kthread_worker *worker)
 {
-	flush->worker = worker;
+	flush->worker = is_made(worker) ? worker : NULL;
 	flush->work = NULL;
 	flush->sealed = false;
 	flush->left = false;
-	if (!worker)
+	if (!flush->worker)
 		return;
 	/* A claim takes some nanoseconds, unless its thread is preempted just there. */
 	for (int i = 0; i < CLAIM_LOOKS && has_claims(worker); i++)
@@ -475,7 +475,7 @@ int kthread_flush_worker_timeout(struct kthread_worker *worker, uint64_t timeout
 {
 	struct kthread_flush flush;
 
-	if (!worker)
+	if (!is_made(worker))
 		return -EINVAL;
 	kthread_flush_begin_worker(&flush, worker);
 	return kthread_flush_to_the_end(&flush, timeout_ns);
@@ -513,7 +513,7 @@ int kthread_drain_begin(struct kthread_drain *drain, struct kthread_worker *work
 {
 	int result = 0;
 
-	if (!worker)
+	if (!is_made(worker))
 		return -EINVAL;
 	if (kthread_served == worker)
 		return -EDEADLK;

@@ -67,8 +67,9 @@ enum claim_state {
 	GATE_CLOSED = 1u << 0,	/* being destroyed, or destroyed */
 	GATE_FORKED = 1u << 1,	/* left behind in the parent process */
 	GATE_DRAINING = 1u << 2, /* being drained: open for its own callbacks only */
-	GATES = GATE_CLOSED | GATE_FORKED | GATE_DRAINING,
-	CLAIM = 1u << 3,	/* from here up: counts the producers between claim and push */
+	GATE_MADE = KTHREAD_WORKER_MADE, /* the one that is set while the way is free */
+	GATES = GATE_CLOSED | GATE_FORKED | GATE_DRAINING | GATE_MADE,
+	CLAIM = 1u << 4,	/* from here up: counts the producers between claim and push */
 };
 
 /* One that waits, on its own stack, linked while it is about to sleep; under lock. */
@@ -129,8 +130,8 @@ KTHREAD_HIDDEN void kthread_append_locked(struct kthread_worker *worker, struct 
  */
 KTHREAD_HIDDEN int kthread_claim(struct kthread_worker *worker, struct kthread_work *work);
 
-/* Why a producer is refused by a gate that is not open; 0: it is not. */
-KTHREAD_HIDDEN int kthread_gate_refusal(struct kthread_worker *worker, uint32_t gates);
+/* Why a producer is refused where not all gates are open; 0: it is not. */
+KTHREAD_HIDDEN int kthread_gate_refusal(struct kthread_worker *worker, uint32_t claims);
 
 /*
  * List or timers have changed otherwise than by a push: whoever serves the worker looks at
@@ -276,8 +277,9 @@ KTHREAD_HIDDEN void kthread_unregister_locked(struct kthread_worker *worker);
 KTHREAD_HIDDEN void kthread_lock_for_registry(struct kthread_worker *worker);
 KTHREAD_HIDDEN void kthread_unlock_for_registry(struct kthread_worker *worker);
 
-/* Is the work really pending, at a worker that fork has to know of? Its memory may hold anything. */
-KTHREAD_HIDDEN bool kthread_is_known_pending(const struct kthread_work *work);
+/* Is the work really pending, at this worker, which may be the address of anything? */
+KTHREAD_HIDDEN bool kthread_is_known_pending(const struct kthread_work *work,
+					     const struct kthread_worker *worker);
 
 /* Why no thread may be attached now; 0: one may. Under lock. */
 KTHREAD_HIDDEN int kthread_attach_refusal_locked(struct kthread_worker *worker);
@@ -346,6 +348,17 @@ static inline bool is_pending_on(struct kthread_work *work, struct kthread_worke
 	uintptr_t state = load_relaxed(&work->state);
 
 	return (state & PENDING) && worker_of(state) == worker;
+}
+
+static inline bool gates_are_open(uint32_t claims)
+{
+	return (claims & GATES) == GATE_MADE;
+}
+
+/* NULL and a worker of zeros are refused. */
+static inline bool is_made(struct kthread_worker *worker)
+{
+	return worker && (load_relaxed(&worker->claims[0]) & GATE_MADE);
 }
 
 static inline bool has_claims(struct kthread_worker *worker)

@@ -132,8 +132,8 @@ static void after_fork_child(void)
 	for (struct kthread_worker *w = registry; w; w = next) {
 		next = w->registry_next;
 		kthread_mutex_init(&w->lock);
-		store_relaxed(&w->claims[0], GATE_FORKED);
-		store_relaxed(&w->claims[1], GATE_FORKED);
+		store_relaxed(&w->claims[0], GATE_FORKED | GATE_MADE);
+		store_relaxed(&w->claims[1], GATE_FORKED | GATE_MADE);
 		store_relaxed(&w->flags, FORKED);
 		store_relaxed(&w->task, NULL);
 		/* current_work stays: that run does not end here, and nobody may think it has. */
@@ -149,18 +149,6 @@ static void after_fork_child(void)
 	}
 }
 
-/*
- * The state of memory that may never have been written. Checkers of memory are told that
- * this is meant.
- */
-static uintptr_t peek_state(const struct kthread_work *work)
-{
-	uintptr_t state = load_relaxed(&((struct kthread_work *)work)->state);
-
-	note_as_defined(&state, sizeof(state));
-	return state;
-}
-
 static bool is_on_a_list_locked(struct kthread_worker *worker, const struct kthread_work *work)
 {
 	if (kthread_take_inbox_locked(worker))
@@ -174,17 +162,13 @@ static bool is_on_a_list_locked(struct kthread_worker *worker, const struct kthr
 	return false;
 }
 
-bool kthread_is_known_pending(const struct kthread_work *work)
+bool kthread_is_known_pending(const struct kthread_work *work, const struct kthread_worker *worker)
 {
-	uintptr_t state = peek_state(work);
 	bool found = false;
 
-	if (!(state & PENDING))
-		return false;
-	/* The address means something only if it is that of a worker which is known. */
 	kthread_lock_global();
 	for (struct kthread_worker *w = registry; w && !found; w = w->registry_next) {
-		if (w != worker_of(state))
+		if (w != worker)
 			continue;
 		lock_worker(w);
 		found = is_on_a_list_locked(w, work);
@@ -241,8 +225,8 @@ static struct kthread_worker *worker_from_pool(void)
 	worker->ops = NULL;
 	worker->data = NULL;
 	store_relaxed(&worker->flags, 0);
-	fetch_and_acq_rel(&worker->claims[0], ~(uint32_t)GATES); /* gate */
-	fetch_and_acq_rel(&worker->claims[1], ~(uint32_t)GATES); /* gate */
+	fetch_and_acq_rel(&worker->claims[0], ~(uint32_t)(GATES & ~GATE_MADE)); /* gate */
+	fetch_and_acq_rel(&worker->claims[1], ~(uint32_t)(GATES & ~GATE_MADE)); /* gate */
 	unlock_worker(worker);
 	return worker;
 }
@@ -321,7 +305,7 @@ int kthread_start_worker(struct kthread_worker *worker, const struct kthread_att
 	char *name = NULL, cpu[12];
 	int result;
 
-	if (!worker)
+	if (!is_made(worker))
 		return -EINVAL;
 	if (attr)
 		named = *attr;
@@ -491,7 +475,7 @@ static int stop_worker(struct kthread_worker *worker, uint64_t timeout_ns, bool 
 	uint64_t deadline;
 	int result;
 
-	if (!worker)
+	if (!is_made(worker))
 		return -EINVAL;
 	lock_worker(worker);
 	wait.number = worker->attached;
@@ -560,7 +544,7 @@ static int freeze_worker(struct kthread_worker *worker, uint64_t timeout_ns, boo
 	uint32_t before;
 	int result;
 
-	if (!worker)
+	if (!is_made(worker))
 		return -EINVAL;
 	if (kthread_served == worker)
 		return -EDEADLK;
@@ -612,7 +596,7 @@ int kthread_freeze_worker(struct kthread_worker *worker)
 
 void kthread_thaw_worker(struct kthread_worker *worker)
 {
-	if (!worker)
+	if (!is_made(worker))
 		return;
 	lock_worker(worker);
 	thaw_locked(worker);
@@ -731,7 +715,7 @@ static void close_locked(struct kthread_worker *worker)
 
 void kthread_close_worker(struct kthread_worker *worker)
 {
-	if (!worker)
+	if (!is_made(worker))
 		return;
 	lock_worker(worker);
 	close_locked(worker);
@@ -750,6 +734,8 @@ static int destroy_worker(struct kthread_worker *worker, uint64_t timeout_ns, bo
 
 	if (!worker)
 		return 0;
+	if (!is_made(worker))
+		return -EINVAL;
 	if (kthread_served == worker)
 		return -EDEADLK;
 	deadline = park_deadline(timeout_ns);

@@ -183,7 +183,7 @@ int kthread_worker_set_wake(struct kthread_worker *worker,
 	struct kthread_loop *before = NULL;
 	int result;
 
-	if (!worker)
+	if (!is_made(worker))
 		return -EINVAL;
 	lock_worker(worker);
 	result = kthread_attach_refusal_locked(worker);
@@ -230,7 +230,7 @@ int kthread_worker_fd(struct kthread_worker *worker)
 	struct kthread_loop *loop = NULL;
 	int result;
 
-	if (!worker)
+	if (!is_made(worker))
 		return -EINVAL;
 	result = install_loop(worker, &loop); /* is there one? */
 	if (result)
@@ -306,7 +306,7 @@ int kthread_worker_run_pending(struct kthread_worker *worker)
 	uint64_t before, after;
 	int result;
 
-	if (!worker)
+	if (!is_made(worker))
 		return -EINVAL;
 	if (kthread_served)
 		return -EBUSY;

@@ -92,9 +92,9 @@ static void place_locked(struct kthread_worker *worker, struct kthread_work *wor
 /* Why nothing can be queued now; 0: it can. Under lock. */
 static int refusal_locked(struct kthread_worker *worker)
 {
-	uint32_t gates = load_relaxed(&worker->claims[0]) & GATES;
+	uint32_t claims = load_relaxed(&worker->claims[0]);
 
-	return gates ? kthread_gate_refusal(worker, gates) : 0;
+	return gates_are_open(claims) ? 0 : kthread_gate_refusal(worker, claims);
 }
 
 /* ---- queue ---- */

@@ -149,6 +149,42 @@ TEST(create_worker_refuses_bad_arguments)
 
 /* Zeros: never initialised */
 
+TEST(zeroed_worker_is_refused_by_every_call)
+{
+	static struct kthread_worker zeros;
+	struct kthread_delayed_work dwork;
+	struct kthread_drain drain;
+	struct kthread_batch batch;
+	struct kthread_flush flush;
+
+	kthread_init_delayed_work(&dwork, count_run);
+	CHECK_REFUSED(kthread_queue_work(&zeros, &dwork.work), EINVAL);
+	kthread_batch_begin(&batch, &zeros);
+	CHECK_EQ(kthread_batch_add(&batch, &dwork.work), -EINVAL);
+	kthread_batch_end(&batch);
+	CHECK_REFUSED(kthread_queue_delayed_work(&zeros, &dwork, 1), EINVAL);
+	CHECK_EQ(kthread_queue_delayed_work_at(&zeros, &dwork, 1), -EINVAL);
+	CHECK_REFUSED(kthread_queue_periodic_work(&zeros, &dwork, 1, 1), EINVAL);
+	CHECK_REFUSED(kthread_mod_delayed_work(&zeros, &dwork, 1), EINVAL);
+	CHECK_EQ(kthread_flush_worker(&zeros), -EINVAL);
+	kthread_flush_begin_worker(&flush, &zeros);
+	CHECK_EQ(kthread_flush_wait(&flush, KTHREAD_FOREVER), 0);
+	CHECK_EQ(kthread_drain_worker(&zeros), -EINVAL);
+	CHECK_EQ(kthread_drain_begin(&drain, &zeros), -EINVAL);
+	CHECK_EQ(kthread_worker_fn(&zeros), -EINVAL);
+	CHECK_EQ(kthread_start_worker(&zeros, NULL), -EINVAL);
+	CHECK_EQ(kthread_stop_worker(&zeros), -EINVAL);
+	CHECK_EQ(kthread_freeze_worker(&zeros), -EINVAL);
+	kthread_thaw_worker(&zeros);
+	CHECK_EQ(kthread_worker_run_pending(&zeros), -EINVAL);
+	CHECK_EQ(kthread_worker_set_wake(&zeros, NULL), -EINVAL);
+	CHECK_EQ(kthread_worker_fd(&zeros), -EINVAL);
+	kthread_close_worker(&zeros);
+	CHECK_EQ(kthread_destroy_worker(&zeros), -EINVAL);
+	CHECK_EQ(kthread_work_busy(&dwork.work), 0);
+	CHECK(!kthread_work_worker(&dwork.work));
+}
+
 TEST(zeroed_work_is_refused_by_every_call)
 {
 	struct kthread_worker *worker = new_worker("zeros");
