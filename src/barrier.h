@@ -22,10 +22,10 @@
 #define fetch_sub_relaxed(p, v) atomic_fetch_sub_explicit(p, v, memory_order_relaxed)
 #define fetch_add_release(p, v) atomic_fetch_add_explicit(p, v, memory_order_release)
 #define fetch_sub_release(p, v) atomic_fetch_sub_explicit(p, v, memory_order_release)
-#define fetch_add_acq_rel(p, v) atomic_fetch_add_explicit(p, v, memory_order_acq_rel)
+#define fetch_add_acquire(p, v) atomic_fetch_add_explicit(p, v, memory_order_acquire)
 #define fetch_sub_acq_rel(p, v) atomic_fetch_sub_explicit(p, v, memory_order_acq_rel)
 #define fetch_xor_acq_rel(p, v) atomic_fetch_xor_explicit(p, v, memory_order_acq_rel)
-#define fetch_and_acq_rel(p, v) atomic_fetch_and_explicit(p, v, memory_order_acq_rel)
+#define fetch_and_release(p, v) atomic_fetch_and_explicit(p, v, memory_order_release)
 #define fetch_or_relaxed(p, v) atomic_fetch_or_explicit(p, v, memory_order_relaxed)
 #define fetch_and_relaxed(p, v) atomic_fetch_and_explicit(p, v, memory_order_relaxed)
 /* Compare and swap; the weak ones may fail for no reason, and are for loops. */

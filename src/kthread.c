@@ -386,7 +386,7 @@ static void *thread_main(void *arg)
 	if (!k->result && k->setup)
 		k->result = k->setup(k, k->data);
 	if (k->result) {
-		store_release(&k->started, 1); /* start */
+		store_relaxed(&k->started, 1); /* who sees it joins, and so sees the rest */
 		park_wake_all(&k->started);
 		return NULL;
 	}
@@ -568,7 +568,7 @@ int kthread_stop(struct kthread *k)
 
 bool kthread_stop_requested(struct kthread *k)
 {
-	return load_acquire(&k->flags) & STOP; /* act */
+	return load_relaxed(&k->flags) & STOP; /* what pokes is ordered */
 }
 
 bool kthread_should_stop(void)

@@ -350,7 +350,7 @@ void kthread_batch_begin(struct kthread_batch *batch, struct kthread_worker *wor
 		batch->worker = NULL;
 		return;
 	}
-	claims = fetch_add_acq_rel(&worker->claims[batch->phase], CLAIM); /* gate */
+	claims = fetch_add_acquire(&worker->claims[batch->phase], CLAIM); /* gate */
 	if (!gates_are_open(claims))
 		batch->refused = kthread_gate_refusal(worker, claims);
 }
@@ -694,7 +694,7 @@ static void rest(struct kthread_worker *worker, uint32_t flags)
 
 bool kthread_has_to_pause(struct kthread_worker *worker, struct kthread *k)
 {
-	uint32_t flags = load_acquire(&worker->flags); /* poke */
+	uint32_t flags = load_relaxed(&worker->flags); /* no sleep hangs on it */
 
 	worker->seen_flags = flags;
 	return has_to_leave(k, flags) || has_to_rest(worker, k, flags);

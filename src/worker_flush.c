@@ -536,15 +536,7 @@ int kthread_drain_begin(struct kthread_drain *drain, struct kthread_worker *work
 
 static int wait_for_drain(struct kthread_drain *drain, uint64_t timeout_ns, bool interruptible)
 {
-	struct kthread_worker *worker = drain->wait.worker;
-	int result;
-
-	/* Between two waits a signal handler may have forked, and this be the child. */
-	if (load_relaxed(&worker->flags) & FORKED)
-		return has_drained(&drain->wait) ? 0 : -ESRCH;
-	result = kthread_sleep_until_over(&drain->wait, park_deadline(timeout_ns), interruptible);
-	fence_acquire(&worker->current_work); /* flush-b1, pairs with worker-b0 */
-	return result;
+	return kthread_sleep_until_over(&drain->wait, park_deadline(timeout_ns), interruptible);
 }
 
 int kthread_drain_wait(struct kthread_drain *drain, uint64_t timeout_ns)

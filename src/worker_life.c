@@ -225,8 +225,8 @@ static struct kthread_worker *worker_from_pool(void)
 	worker->ops = NULL;
 	worker->data = NULL;
 	store_relaxed(&worker->flags, 0);
-	fetch_and_acq_rel(&worker->claims[0], ~(uint32_t)(GATES & ~GATE_MADE)); /* gate */
-	fetch_and_acq_rel(&worker->claims[1], ~(uint32_t)(GATES & ~GATE_MADE)); /* gate */
+	fetch_and_release(&worker->claims[0], ~(uint32_t)(GATES & ~GATE_MADE)); /* gate */
+	fetch_and_release(&worker->claims[1], ~(uint32_t)(GATES & ~GATE_MADE)); /* gate */
 	unlock_worker(worker);
 	return worker;
 }

@@ -45,7 +45,7 @@ WORD = re.compile(
     r"|fence_(?:acquire|release|full(?:_after_rmw)?))\("
 )
 LABEL = re.compile(r"/\* ([\w-]+)(?:, pairs with [\w-]+)?[ :*]")
-FUNCTION = re.compile(r"^[a-z].*?\b(\w+)\(", re.MULTILINE)
+FUNCTION = re.compile(r"^[A-Za-z].*?\b(\w+)\(", re.MULTILINE)
 
 
 def weaker(word: str) -> list[str]:

@@ -243,6 +243,43 @@ struct give_back_run : base {
 };
 DECLARE_SCENARIO("give-back-run", give_back_run);
 
+/* A flusher that has seen it pending on the second worker returns. */
+struct give_back_flush : give_back_run {
+	static constexpr int threads = 3, bound = 2;
+	atomic<uint32_t> refused;
+
+	static void fn(struct kthread_work *)
+	{
+		auto *me = static_cast<give_back_flush *>(here);
+
+		/* The second run of the two is still there when the claim is made. */
+		if (++me->runs == 3 && kthread_served == &me->worker)
+			while (!load_acquire(&me->refused))
+				park_wait(&me->refused, 0, UINT64_MAX);
+	}
+	void before()
+	{
+		give_back_run::before();
+		work.func = fn;
+	}
+	void thread(unsigned i)
+	{
+		if (i == 0) {
+			old_worker();
+		} else if (i == 1) {
+			int status = kthread_queue_work_status(&other, &work);
+
+			store_release(&refused, 1);
+			park_wake_all(&refused);
+			if (status > 0)
+				run_all(&other);
+		} else if (worker_of(load_acquire(&work.state)) == &other) {
+			CHECK(kthread_flush_work(&work) == 0);
+		}
+	}
+};
+DECLARE_SCENARIO("give-back-flush", give_back_flush);
+
 /* Never says idle of a work that is queued and has not ended. */
 struct busy_run : base {
 	void before()
@@ -604,6 +641,15 @@ struct late_queue : base {
 	}
 };
 DECLARE_SCENARIO("late-queue", late_queue);
+
+struct late_queue_second : late_queue {
+	void before()
+	{
+		late_queue::before();
+		store_relaxed(&worker.phase, 1);
+	}
+};
+DECLARE_SCENARIO("late-queue-second", late_queue_second);
 
 /* ---- freeze and stop ---- */
 

@@ -505,18 +505,29 @@ int once(int *control, void (*fn)(void))
 static struct {
 	void *(*fn)(void *);
 	void *arg;
+	pthread_t handle;
 } created; /* one thread at a time is about to begin */
+
+static pthread_t handles[THREADS];
+
+pthread_t self()
+{
+	return handles[current()];
+}
 
 static void *begin_thread(void *)
 {
 	resumed();
+	handles[current()] = created.handle;
 	return created.fn(created.arg);
 }
 
 int create(pthread_t *thread, void *(*fn)(void *), void *arg)
 {
-	created = { fn, arg };
-	*thread = (pthread_t)rl::ctx().create_thread(begin_thread, NULL);
+	created.fn = fn;
+	created.arg = arg;
+	created.handle = (pthread_t)rl::ctx().create_thread(begin_thread, NULL);
+	*thread = created.handle;
 	return 0;
 }
 

@@ -399,6 +399,7 @@ int mutex_unlock(mutex *m);
 int once(int *control, void (*fn)(void));
 int create(pthread_t *thread, void *(*fn)(void *), void *arg);
 int join(pthread_t thread);
+pthread_t self();
 int this_thread();
 void pass_time(uint64_t ns);
 
@@ -501,6 +502,7 @@ static inline void cpu_relax(void)
 #define pthread_atfork(before, parent, child) ((void)(before), (void)(parent), (void)(child))
 #define pthread_create(thread, attr, fn, arg) model::create(thread, fn, arg)
 #define pthread_join(thread, result) model::join(thread)
+#define pthread_self() model::self()
 #define pthread_sigmask(how, set, old) ((void)(set), (void)(old))
 #define pthread_setname_np(thread, name) ((void)(name))
 
