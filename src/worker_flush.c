@@ -57,17 +57,21 @@ int kthread_wait_begin(struct kthread_wait *wait)
 
 void kthread_wait_end(const struct kthread_wait *wait)
 {
-	struct kthread_wait **link;
+	struct kthread_wait *inner;
 
 	if (!kthread_served)
 		return;
 	kthread_lock_global();
-	/* As a rule the innermost; calls in steps may end in any order. */
-	link = &kthread_served->waits_for;
-	while (*link && *link != wait)
-		link = &(*link)->outer;
-	if (*link)
-		*link = wait->outer;
+	inner = kthread_served->waits_for;
+	if (inner == wait) {
+		kthread_served->waits_for = wait->outer;
+	} else {
+		/* Calls in steps may end in any order. */
+		while (inner && inner->outer != wait)
+			inner = inner->outer;
+		if (inner)
+			inner->outer = wait->outer;
+	}
 	kthread_unlock_global();
 }
 
