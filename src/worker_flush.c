@@ -501,7 +501,10 @@ static bool has_drained(const struct kthread_wait *wait)
 	return drained;
 }
 
-/* The first that drains shuts the gates, the last one opens them. */
+/*
+ * Whoever drains shuts the gates, the last one opens them. Shut by each: if one drained this
+ * worker in its earlier life, and has not ended yet, it is the first no more.
+ */
 int kthread_drain_begin(struct kthread_drain *drain, struct kthread_worker *worker)
 {
 	int result = 0;
@@ -520,9 +523,9 @@ int kthread_drain_begin(struct kthread_drain *drain, struct kthread_worker *work
 	if (result)
 		return result;
 	lock_worker(worker);
-	if (!worker->drainers++)
-		for (int i = 0; i < 2; i++)
-			fetch_or_acq_rel(&worker->claims[i], GATE_DRAINING); /* gate */
+	worker->drainers++;
+	for (int i = 0; i < 2; i++)
+		fetch_or_acq_rel(&worker->claims[i], GATE_DRAINING); /* gate */
 	unlock_worker(worker);
 	return 0;
 }

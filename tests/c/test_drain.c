@@ -341,6 +341,33 @@ TEST(workers_made_after_a_drain_of_a_destroyed_one_take_works)
 	}
 }
 
+/* Destroyed and made anew before that drain has ended: one of the new worker shuts its gates. */
+TEST(drain_of_an_earlier_life_that_has_not_ended_opens_no_gates)
+{
+	struct kthread_worker *worker = kthread_create_worker(0, "earlier"), *again = NULL;
+	struct kthread_drain earlier, later;
+
+	CHECK(worker);
+	CHECK_EQ(kthread_drain_begin(&earlier, worker), 0);
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+	for (int i = 0; i < 100 && again != worker; i++) {
+		if (again)
+			CHECK_EQ(kthread_destroy_worker(again), 0);
+		again = kthread_create_worker(0, "later");
+		CHECK(again);
+	}
+	CHECK(again == worker);
+	CHECK(!gates_are_shut(worker));
+	CHECK_EQ(kthread_drain_begin(&later, worker), 0);
+	CHECK(gates_are_shut(worker));
+	CHECK_EQ(kthread_drain_wait(&earlier, KTHREAD_FOREVER), 0);
+	kthread_drain_end(&earlier);
+	CHECK(gates_are_shut(worker));
+	kthread_drain_end(&later);
+	CHECK(!gates_are_shut(worker));
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
+
 /* A worker of a loop: the loop drains it. */
 TEST(drain_of_a_worker_without_thread_is_done_by_run_pending)
 {
