@@ -501,6 +501,11 @@ static bool has_drained(const struct kthread_wait *wait)
 	return drained;
 }
 
+static bool left_behind(struct kthread_drain *drain)
+{
+	return (load_relaxed(&drain->wait.worker->flags) & FORKED) && !has_drained(&drain->wait);
+}
+
 /*
  * Whoever drains shuts the gates, the last one opens them. Shut by each: if one drained this
  * worker in its earlier life, and has not ended yet, it is the first no more.
@@ -517,7 +522,7 @@ int kthread_drain_begin(struct kthread_drain *drain, struct kthread_worker *work
 	lock_worker(worker);
 	drain->wait.number = worker->life;
 	unlock_worker(worker);
-	if ((load_relaxed(&worker->flags) & FORKED) && !has_drained(&drain->wait))
+	if (left_behind(drain))
 		return -ESRCH;
 	result = kthread_wait_begin(&drain->wait);
 	if (result)
@@ -532,9 +537,11 @@ int kthread_drain_begin(struct kthread_drain *drain, struct kthread_worker *work
 
 static int wait_for_drain(struct kthread_drain *drain, uint64_t timeout_ns, bool interruptible)
 {
-	int result = kthread_sleep_until_over(&drain->wait, park_deadline(timeout_ns),
-					      interruptible);
+	int result;
 
+	if (left_behind(drain))
+		return -ESRCH;
+	result = kthread_sleep_until_over(&drain->wait, park_deadline(timeout_ns), interruptible);
 	fence_acquire(&drain->wait.worker->current_work); /* flush-b1, pairs with worker-b0 */
 	return result;
 }
@@ -549,7 +556,8 @@ void kthread_drain_end(struct kthread_drain *drain)
 	struct kthread_worker *worker = drain->wait.worker;
 
 	lock_worker(worker);
-	if (!--worker->drainers)
+	/* In a forked child it is counted no more. */
+	if (worker->drainers && !--worker->drainers)
 		for (int i = 0; i < 2; i++)
 			fetch_and_acq_rel(&worker->claims[i], ~(uint32_t)GATE_DRAINING); /* gate */
 	unlock_worker(worker);

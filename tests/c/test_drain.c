@@ -368,6 +368,52 @@ TEST(drain_of_an_earlier_life_that_has_not_ended_opens_no_gates)
 	CHECK_EQ(kthread_destroy_worker(worker), 0);
 }
 
+/* As when a handler forks that runs between two waits. */
+TEST(drain_that_a_forked_child_goes_on_with_is_refused)
+{
+	struct kthread_worker *worker = new_worker("forked");
+	struct kthread_drain drain;
+	struct blocker b;
+	pid_t pid;
+	int status;
+
+	blocker_occupy(&b, worker);
+	CHECK_EQ(kthread_drain_begin(&drain, worker), 0);
+	CHECK_EQ(kthread_drain_wait(&drain, 0), -ETIMEDOUT);
+	fflush(NULL);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (!pid) {
+		struct kthread_worker *again = NULL;
+
+		alarm(15);
+		CHECK_EQ(kthread_drain_wait(&drain, KTHREAD_FOREVER), -ESRCH);
+		kthread_drain_end(&drain);
+		CHECK_EQ(kthread_queue_work_status(worker, &b.work), -ESRCH);
+		CHECK_EQ(kthread_destroy_worker(worker), 0);
+		/* Made anew it is drained as any other. */
+		for (int i = 0; i < 100 && again != worker; i++) {
+			if (again)
+				CHECK_EQ(kthread_destroy_worker(again), 0);
+			again = kthread_create_worker(0, "child");
+			CHECK(again);
+		}
+		CHECK(again == worker);
+		CHECK_EQ(kthread_drain_begin(&drain, worker), 0);
+		CHECK(gates_are_shut(worker));
+		kthread_drain_end(&drain);
+		CHECK(!gates_are_shut(worker));
+		_exit(0);
+	}
+	while (waitpid(pid, &status, 0) < 0)
+		CHECK_EQ(errno, EINTR);
+	CHECK_EQ(status, 0);
+	gate_open(&b.release[0]);
+	CHECK_EQ(kthread_drain_wait(&drain, KTHREAD_FOREVER), 0);
+	kthread_drain_end(&drain);
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
+
 /* A worker of a loop: the loop drains it. */
 TEST(drain_of_a_worker_without_thread_is_done_by_run_pending)
 {
