@@ -214,7 +214,7 @@ struct kthread_worker {
 	uint32_t seen_flags;		/* flags when they were acted upon; worker's thread only */
 	uint32_t more;			/* was anything listed behind it? worker's thread only */
 	uint32_t last_epoch;		/* of kthread_worker_run_pending, when limited; worker's thread only */
-	uint32_t limited;		/* works of a later epoch are not begun; worker's thread only */
+	uint32_t limited;		/* by run_pending: works of a later epoch are not begun; under lock */
 	uint64_t sleep_until;		/* when it looks of itself, if nothing comes; worker's thread only */
 
 	KTHREAD_ATOMIC(uint32_t) lock_ready; /* 0 until lock inherits priority (lock-init pair) */
@@ -922,16 +922,18 @@ int kthread_worker_run_pending(struct kthread_worker *worker);
 /*
  * kthread_worker_set_wake - be told when to call kthread_worker_run_pending
  * @wake: called once when there is something to do, or another timer is the earliest now,
- *	after the last run_pending came to its end; NULL: none
+ *	after the last run_pending, or the last thread, came to its end; NULL: none
  *
- * It runs on the thread that queues, a signal handler included, and may not call back into
- * the worker. Once a timer runs out nobody calls: see kthread_worker_next_timer.
+ * It runs on the thread that queues, a signal handler included, thaws, cancels or leaves,
+ * perhaps under the core's locks, and may not call back into the core. Now and then it is
+ * called for nothing. Once a timer runs out nobody calls: see kthread_worker_next_timer.
  *
  * While no thread is attached, and nobody queues.
  *
  * Returns 0
  * -EBUSY: @worker has a thread
  * -EINVAL: @worker is NULL
+ * -ESHUTDOWN, -ESRCH: as kthread_worker_fn
  */
 int kthread_worker_set_wake(struct kthread_worker *worker,
 			    void (*wake)(struct kthread_worker *worker));
