@@ -195,7 +195,7 @@ struct kthread_worker {
 	KTHREAD_ATOMIC(uint32_t) phase;	/* which of claims counts newcomers; a hint */
 	KTHREAD_ATOMIC(uint32_t) sleep;	/* enum sleep_state (park pair) */
 	KTHREAD_ATOMIC(uint32_t) waker_cpu; /* of the last that woke the worker; a hint */
-	char producers_end[36];		/* keeps what follows off their cache line */
+	char producers_end[64 - 5 * 4 - sizeof(void *)]; /* keeps what follows off their cache line */
 
 	/* What all look at and few write. */
 	KTHREAD_ATOMIC(uint32_t) flushing; /* who is about to look or to sleep (flush pairs) */

@@ -37,6 +37,8 @@ enum work_state {
 	STATE_FLAGS = 7,
 };
 
+_Static_assert(_Alignof(struct kthread_worker) > STATE_FLAGS, "no room for the flags in its address");
+
 /* work->place */
 enum work_place {
 	NOWHERE,	/* idle; or claimed, and pushed or about to be */
