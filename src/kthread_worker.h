@@ -167,8 +167,9 @@ struct kthread_worker_ops {
 	void (*leave)(struct kthread_worker *worker);
 	/*
 	 * @work was pending and will not run, because its worker is closed or destroyed. It
-	 * is idle already and not touched afterwards; runs on the closing or destroying
-	 * thread. A run that a cancel drops is told by what the cancel returns.
+	 * is pending no more, and not touched afterwards; a run that began before may still
+	 * go on. Runs on the closing or destroying thread. A run that a cancel drops is told
+	 * by what the cancel returns.
 	 */
 	void (*dropped)(struct kthread_worker *worker, struct kthread_work *work);
 };
@@ -200,7 +201,7 @@ struct kthread_worker {
 	/* What all look at and few write. */
 	KTHREAD_ATOMIC(uint32_t) flushing; /* who is about to look or to sleep (flush pairs) */
 	KTHREAD_ATOMIC(uint32_t) flags;	/* enum worker_flags; stored under lock (poke pair) */
-	KTHREAD_ATOMIC(uint32_t) quiet[2]; /* counts the moments without a claim, of each phase, that were waited for */
+	KTHREAD_ATOMIC(uint32_t) quiet[2]; /* moments without a claim that were waited for, by phase */
 	KTHREAD_ATOMIC(uint32_t) event;	/* what waiters sleep on; lowest bit: someone sleeps */
 	KTHREAD_ATOMIC(uint32_t) cpu;	/* where the worker went idle last; a hint */
 	KTHREAD_ATOMIC(const struct kthread_trace *) trace; /* NULL: none (trace pair) */
@@ -230,7 +231,7 @@ struct kthread_worker {
 	int32_t bound_cpu;		/* of kthread_create_worker_on_cpu; -1: none; constant */
 	KTHREAD_ATOMIC(struct kthread *) task; /* the attached thread; stored under lock */
 	struct kthread *thread;		/* made by us and still to be joined; under lock */
-	uint32_t epoch;			/* how often a flush of the whole worker began; under lock */
+	uint32_t epoch;			/* counts flushes of the whole worker, and rounds of run_pending; under lock */
 	uint32_t listed;		/* length of work_list; under lock */
 	uint64_t queued;		/* ever put on work_list; under lock */
 	uint64_t executed;		/* ever dequeued to run; under lock */
@@ -414,8 +415,9 @@ int kthread_stop_worker_interruptible(struct kthread_worker *worker, uint64_t ti
  * kthread_close_worker - the first step of a destruction, without the wait
  *
  * Queueing is refused from now on; armed delayed works are cancelled; the thread runs what
- * is pending, then leaves. The worker is still to be destroyed. Ours; from anywhere but a signal handler, callbacks
- * included. A second close does nothing.
+ * is pending, then leaves. The worker is still to be destroyed. A second close does nothing.
+ *
+ * Ours. From anywhere but a signal handler, callbacks included.
  */
 void kthread_close_worker(struct kthread_worker *worker);
 
@@ -426,9 +428,9 @@ void kthread_close_worker(struct kthread_worker *worker);
  *
  * Queueing is refused from now on; armed delayed works are cancelled, and counted as such;
  * what is pending is run, its thread is joined (or returns from kthread_worker_fn), and the
- * memory of a worker that kthread_create_worker made is given back. Without a thread, or when the thread is
- * stopped meanwhile, nothing more runs: what is pending becomes idle and its flushers
- * return. A frozen worker is thawed first, a parked thread unparked. A second destruction
+ * memory of a worker that kthread_create_worker made is given back. Without a thread, or when
+ * the thread is stopped meanwhile, nothing more runs: what is pending becomes idle and its
+ * flushers return. A frozen worker is thawed first, a parked thread unparked. A second destruction
  * does nothing. A producer that is preempted just as it queues is waited for.
  *
  * The struct of a worker made by kthread_create_worker goes back to a pool of
@@ -457,7 +459,9 @@ int kthread_destroy_worker_interruptible(struct kthread_worker *worker, uint64_t
  *
  * Once destroyed, a held worker answers all calls as a destroyed one does, until it is
  * released; without that its struct may soon be another worker's. Release it once, after
- * its destruction has returned and after the last call. Ours; for embedders whose users may call too late.
+ * its destruction has returned and after the last call.
+ *
+ * Ours; for embedders whose users may call too late.
  */
 void kthread_hold_worker(struct kthread_worker *worker);
 void kthread_release_worker(struct kthread_worker *worker);
@@ -689,7 +693,8 @@ int kthread_flush_wait(struct kthread_flush *flush, uint64_t timeout_ns);
  *
  * Until the list is empty and nothing executes, counting what works queue from their own
  * callbacks. Meanwhile all other queueing is refused with EAGAIN. Works whose timer runs
- * are not waited for.
+ * are not waited for; but timers go on, and one that runs out lists its work: a periodic
+ * work that takes longer than its period may keep a drain waiting, as one that queues itself.
  *
  * From any thread but the worker's own; sleeps.
  *
@@ -830,7 +835,8 @@ int kthread_cancel_end_disabled(struct kthread_cancel *cancel);
  * -EDEADLK: from one of its own callbacks, or of one that this worker waits for
  * -EINTR: a signal handler interrupted the sleep (..._interruptible only); withdrawn likewise
  * -EINVAL: @worker is NULL
- * -ESHUTDOWN: @worker is being destroyed
+ * -ESHUTDOWN: @worker is being destroyed, or destroyed
+ * -ESRCH: @worker was left behind in the parent process by fork
  */
 int kthread_freeze_worker(struct kthread_worker *worker);
 int kthread_freeze_worker_timeout(struct kthread_worker *worker, uint64_t timeout_ns);

@@ -122,7 +122,10 @@ extern KTHREAD_HIDDEN _Thread_local struct kthread_worker *kthread_served;
  */
 KTHREAD_HIDDEN bool kthread_take_inbox_locked(struct kthread_worker *worker);
 
-/* Put a work at the tail of work_list, behind the inbox. It is pending, and nowhere else. Under lock. */
+/*
+ * Put a work at the tail of work_list, behind the inbox. It is pending, and nowhere else.
+ * Under lock.
+ */
 KTHREAD_HIDDEN void kthread_append_locked(struct kthread_worker *worker, struct kthread_work *work);
 
 /*

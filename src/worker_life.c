@@ -19,7 +19,7 @@
 
 /* ---- lock ---- */
 
-static pthread_mutex_t global_lock; /* of registry, pool, waits_for and the making of locks */
+static pthread_mutex_t global_lock; /* of what kthread_lock_global says */
 static pthread_once_t global_once = PTHREAD_ONCE_INIT;
 static struct kthread_worker *registry; /* those that fork has to know of */
 static struct kthread_worker *pool; /* destroyed ones; oldest last */
