@@ -215,7 +215,7 @@ struct kthread_worker {
 	uint32_t seen_flags;		/* flags when they were acted upon; worker's thread only */
 	uint32_t more;			/* was anything listed behind it? worker's thread only */
 	uint32_t last_epoch;		/* of kthread_worker_run_pending, when limited; worker's thread only */
-	uint32_t limited;		/* by run_pending: works of a later epoch are not begun; under lock */
+	uint32_t limited;		/* works of a later epoch are not begun; under lock */
 	uint64_t sleep_until;		/* when it looks of itself, if nothing comes; worker's thread only */
 
 	KTHREAD_ATOMIC(uint32_t) lock_ready; /* 0 until lock inherits priority (lock-init pair) */
@@ -231,7 +231,7 @@ struct kthread_worker {
 	int32_t bound_cpu;		/* of kthread_create_worker_on_cpu; -1: none; constant */
 	KTHREAD_ATOMIC(struct kthread *) task; /* the attached thread; stored under lock */
 	struct kthread *thread;		/* made by us and still to be joined; under lock */
-	uint32_t epoch;			/* counts flushes of the whole worker, and rounds of run_pending; under lock */
+	uint32_t epoch;			/* counts flushes of the worker, and run_pendings; under lock */
 	uint32_t listed;		/* length of work_list; under lock */
 	uint64_t queued;		/* ever put on work_list; under lock */
 	uint64_t executed;		/* ever dequeued to run; under lock */
@@ -671,7 +671,7 @@ struct kthread_flush {
 	struct kthread_work *work;	/* NULL: the whole worker */
 	uint32_t target;		/* the number of a run, or an epoch of the worker */
 	bool sealed;			/* the target is known */
-	bool left;			/* a timer was not cut short: to wait would have been a deadlock */
+	bool left;			/* a timer was not cut short, for a circle */
 };
 
 void kthread_flush_begin_work(struct kthread_flush *flush, struct kthread_work *work);

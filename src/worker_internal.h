@@ -37,7 +37,8 @@ enum work_state {
 	STATE_FLAGS = 7,
 };
 
-_Static_assert(_Alignof(struct kthread_worker) > STATE_FLAGS, "no room for the flags in its address");
+_Static_assert(_Alignof(struct kthread_worker) > STATE_FLAGS,
+	       "no room for the flags in its address");
 
 /* work->place */
 enum work_place {
