@@ -6,12 +6,12 @@
  *
  *	request/act	every request sets a bit in flags and then changes the word that
  *			the thread may sleep on: wake (kthread_sleep), flags itself
- *			(try_to_freeze, kthread_parkme), or what poke changes (a served worker). The thread
- *			names the old value of that word to park_wait after it has looked
- *			at flags. Weaker, and a stop could come between the look and the
+ *			(try_to_freeze, kthread_parkme), or what poke changes (a served
+ *			worker). The thread names the old value of that word to park_wait
+ *			after it has looked at flags. Weaker, and a stop could come between the look and the
  *			sleep, which would then last for ever.
- *	rest		what the thread did before it rests is seen by who froze or parked it: rests_for
- *			is stored with release and read with acquire.
+ *	rest		what the thread did before it rests is seen by who froze or parked
+ *			it: rests_for is stored with release and read with acquire.
  *	hold		who lets go (release) has done with it before the last to let go
  *			(acquire) frees it.
  *	start		started is stored with release when tid and result are written, and

@@ -148,8 +148,9 @@ struct kthread *kthread_current(void);
  * @timeout_ns: nanoseconds, KTHREAD_FOREVER for no limit
  *
  * Ends at once, or early, when a stop, a freeze or a park is asked for or
- * kthread_wake_up was called since the last sleep. Ours; the kernel's loop of set_current_state and
- * schedule_timeout in one call.
+ * kthread_wake_up was called since the last sleep.
+ *
+ * Ours; the kernel's loop of set_current_state and schedule_timeout in one call.
  *
  * Returns 0 when woken
  * -ETIMEDOUT: the time is over

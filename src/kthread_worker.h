@@ -167,8 +167,9 @@ struct kthread_worker_ops {
 	void (*leave)(struct kthread_worker *worker);
 	/*
 	 * @work was pending and will not run, because its worker is closed or destroyed. It
-	 * is idle already and not touched afterwards; runs on the closing or destroying
-	 * thread. A run that a cancel drops is told by what the cancel returns.
+	 * is pending no more, and not touched afterwards; a run that began before may still
+	 * go on. Runs on the closing or destroying thread. A run that a cancel drops is told
+	 * by what the cancel returns.
 	 */
 	void (*dropped)(struct kthread_worker *worker, struct kthread_work *work);
 };
@@ -195,12 +196,12 @@ struct kthread_worker {
 	KTHREAD_ATOMIC(uint32_t) phase;	/* which of claims counts newcomers; a hint */
 	KTHREAD_ATOMIC(uint32_t) sleep;	/* enum sleep_state (park pair) */
 	KTHREAD_ATOMIC(uint32_t) waker_cpu; /* of the last that woke the worker; a hint */
-	char producers_end[36];		/* keeps what follows off their cache line */
+	char producers_end[64 - 5 * 4 - sizeof(void *)]; /* keeps what follows off their cache line */
 
 	/* What all look at and few write. */
 	KTHREAD_ATOMIC(uint32_t) flushing; /* who is about to look or to sleep (flush pairs) */
 	KTHREAD_ATOMIC(uint32_t) flags;	/* enum worker_flags; stored under lock (poke pair) */
-	KTHREAD_ATOMIC(uint32_t) quiet[2]; /* counts the moments without a claim, of each phase, that were waited for */
+	KTHREAD_ATOMIC(uint32_t) quiet[2]; /* moments without a claim that were waited for, by phase */
 	KTHREAD_ATOMIC(uint32_t) event;	/* what waiters sleep on; lowest bit: someone sleeps */
 	KTHREAD_ATOMIC(uint32_t) cpu;	/* where the worker went idle last; a hint */
 	KTHREAD_ATOMIC(const struct kthread_trace *) trace; /* NULL: none (trace pair) */
@@ -214,7 +215,7 @@ struct kthread_worker {
 	uint32_t seen_flags;		/* flags when they were acted upon; worker's thread only */
 	uint32_t more;			/* was anything listed behind it? worker's thread only */
 	uint32_t last_epoch;		/* of kthread_worker_run_pending, when limited; worker's thread only */
-	uint32_t limited;		/* works of a later epoch are not begun; worker's thread only */
+	uint32_t limited;		/* works of a later epoch are not begun; under lock */
 	uint64_t sleep_until;		/* when it looks of itself, if nothing comes; worker's thread only */
 
 	KTHREAD_ATOMIC(uint32_t) lock_ready; /* 0 until lock inherits priority (lock-init pair) */
@@ -230,7 +231,7 @@ struct kthread_worker {
 	int32_t bound_cpu;		/* of kthread_create_worker_on_cpu; -1: none; constant */
 	KTHREAD_ATOMIC(struct kthread *) task; /* the attached thread; stored under lock */
 	struct kthread *thread;		/* made by us and still to be joined; under lock */
-	uint32_t epoch;			/* how often a flush of the whole worker began; under lock */
+	uint32_t epoch;			/* counts flushes of the worker, and run_pendings; under lock */
 	uint32_t listed;		/* length of work_list; under lock */
 	uint64_t queued;		/* ever put on work_list; under lock */
 	uint64_t executed;		/* ever dequeued to run; under lock */
@@ -417,8 +418,9 @@ int kthread_stop_worker_interruptible(struct kthread_worker *worker, uint64_t ti
  * kthread_close_worker - the first step of a destruction, without the wait
  *
  * Queueing is refused from now on; armed delayed works are cancelled; the thread runs what
- * is pending, then leaves. The worker is still to be destroyed. Ours; from anywhere but a signal handler, callbacks
- * included. A second close does nothing.
+ * is pending, then leaves. The worker is still to be destroyed. A second close does nothing.
+ *
+ * Ours. From anywhere but a signal handler, callbacks included.
  */
 void kthread_close_worker(struct kthread_worker *worker);
 
@@ -429,9 +431,9 @@ void kthread_close_worker(struct kthread_worker *worker);
  *
  * Queueing is refused from now on; armed delayed works are cancelled, and counted as such;
  * what is pending is run, its thread is joined (or returns from kthread_worker_fn), and the
- * memory of a worker that kthread_create_worker made is given back. Without a thread, or when the thread is
- * stopped meanwhile, nothing more runs: what is pending becomes idle and its flushers
- * return. A frozen worker is thawed first, a parked thread unparked. A second destruction
+ * memory of a worker that kthread_create_worker made is given back. Without a thread, or when
+ * the thread is stopped meanwhile, nothing more runs: what is pending becomes idle and its
+ * flushers return. A frozen worker is thawed first, a parked thread unparked. A second destruction
  * does nothing. A producer that is preempted just as it queues is waited for.
  *
  * The struct of a worker made by kthread_create_worker goes back to a pool of
@@ -461,7 +463,9 @@ int kthread_destroy_worker_interruptible(struct kthread_worker *worker, uint64_t
  *
  * Once destroyed, a held worker answers all calls as a destroyed one does, until it is
  * released; without that its struct may soon be another worker's. Release it once, after
- * its destruction has returned and after the last call. Ours; for embedders whose users may call too late.
+ * its destruction has returned and after the last call.
+ *
+ * Ours; for embedders whose users may call too late.
  */
 void kthread_hold_worker(struct kthread_worker *worker);
 void kthread_release_worker(struct kthread_worker *worker);
@@ -671,7 +675,7 @@ struct kthread_flush {
 	struct kthread_work *work;	/* NULL: the whole worker */
 	uint32_t target;		/* the number of a run, or an epoch of the worker */
 	bool sealed;			/* the target is known */
-	bool left;			/* a timer was not cut short: to wait would have been a deadlock */
+	bool left;			/* a timer was not cut short, for a circle */
 };
 
 void kthread_flush_begin_work(struct kthread_flush *flush, struct kthread_work *work);
@@ -693,7 +697,8 @@ int kthread_flush_wait(struct kthread_flush *flush, uint64_t timeout_ns);
  *
  * Until the list is empty and nothing executes, counting what works queue from their own
  * callbacks. Meanwhile all other queueing is refused with EAGAIN. Works whose timer runs
- * are not waited for.
+ * are not waited for; but timers go on, and one that runs out lists its work: a periodic
+ * work that takes longer than its period may keep a drain waiting, as one that queues itself.
  *
  * From any thread but the worker's own; sleeps.
  *
@@ -834,7 +839,8 @@ int kthread_cancel_end_disabled(struct kthread_cancel *cancel);
  * -EDEADLK: from one of its own callbacks, or of one that this worker waits for
  * -EINTR: a signal handler interrupted the sleep (..._interruptible only); withdrawn likewise
  * -EINVAL: @worker is NULL, or was never initialised
- * -ESHUTDOWN: @worker is being destroyed
+ * -ESHUTDOWN: @worker is being destroyed, or destroyed
+ * -ESRCH: @worker was left behind in the parent process by fork
  */
 int kthread_freeze_worker(struct kthread_worker *worker);
 int kthread_freeze_worker_timeout(struct kthread_worker *worker, uint64_t timeout_ns);
@@ -926,16 +932,18 @@ int kthread_worker_run_pending(struct kthread_worker *worker);
 /*
  * kthread_worker_set_wake - be told when to call kthread_worker_run_pending
  * @wake: called once when there is something to do, or another timer is the earliest now,
- *	after the last run_pending came to its end; NULL: none
+ *	after the last run_pending, or the last thread, came to its end; NULL: none
  *
- * It runs on the thread that queues, a signal handler included, and may not call back into
- * the worker. Once a timer runs out nobody calls: see kthread_worker_next_timer.
+ * It runs on the thread that queues, a signal handler included, thaws, cancels or leaves,
+ * perhaps under the core's locks, and may not call back into the core. Now and then it is
+ * called for nothing. Once a timer runs out nobody calls: see kthread_worker_next_timer.
  *
  * While no thread is attached, and nobody queues.
  *
  * Returns 0
  * -EBUSY: @worker has a thread
  * -EINVAL: @worker is NULL, or was never initialised
+ * -ESHUTDOWN, -ESRCH: as kthread_worker_fn
  */
 int kthread_worker_set_wake(struct kthread_worker *worker,
 			    void (*wake)(struct kthread_worker *worker));

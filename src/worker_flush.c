@@ -512,7 +512,15 @@ static bool has_drained(const struct kthread_wait *wait)
 	return drained;
 }
 
-/* The first that drains shuts the gates, the last one opens them. */
+static bool left_behind(struct kthread_drain *drain)
+{
+	return (load_relaxed(&drain->wait.worker->flags) & FORKED) && !has_drained(&drain->wait);
+}
+
+/*
+ * Whoever drains shuts the gates, the last one opens them. Shut by each: if one drained this
+ * worker in its earlier life, and has not ended yet, it is the first no more.
+ */
 int kthread_drain_begin(struct kthread_drain *drain, struct kthread_worker *worker)
 {
 	int result = 0;
@@ -525,21 +533,23 @@ int kthread_drain_begin(struct kthread_drain *drain, struct kthread_worker *work
 	lock_worker(worker);
 	drain->wait.number = worker->life;
 	unlock_worker(worker);
-	if ((load_relaxed(&worker->flags) & FORKED) && !has_drained(&drain->wait))
+	if (left_behind(drain))
 		return -ESRCH;
 	result = kthread_wait_begin(&drain->wait);
 	if (result)
 		return result;
 	lock_worker(worker);
-	if (!worker->drainers++)
-		for (int i = 0; i < 2; i++)
-			fetch_or_relaxed(&worker->claims[i], GATE_DRAINING);
+	worker->drainers++;
+	for (int i = 0; i < 2; i++)
+		fetch_or_relaxed(&worker->claims[i], GATE_DRAINING);
 	unlock_worker(worker);
 	return 0;
 }
 
 static int wait_for_drain(struct kthread_drain *drain, uint64_t timeout_ns, bool interruptible)
 {
+	if (left_behind(drain))
+		return -ESRCH;
 	return kthread_sleep_until_over(&drain->wait, park_deadline(timeout_ns), interruptible);
 }
 

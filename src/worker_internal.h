@@ -37,6 +37,9 @@ enum work_state {
 	STATE_FLAGS = 7,
 };
 
+_Static_assert(_Alignof(struct kthread_worker) > STATE_FLAGS,
+	       "no room for the flags in its address");
+
 /* work->place */
 enum work_place {
 	NOWHERE,	/* idle; or claimed, and pushed or about to be */
@@ -121,7 +124,10 @@ extern KTHREAD_HIDDEN _Thread_local struct kthread_worker *kthread_served;
  */
 KTHREAD_HIDDEN bool kthread_take_inbox_locked(struct kthread_worker *worker);
 
-/* Put a work at the tail of work_list, behind the inbox. It is pending, and nowhere else. Under lock. */
+/*
+ * Put a work at the tail of work_list, behind the inbox. It is pending, and nowhere else.
+ * Under lock.
+ */
 KTHREAD_HIDDEN void kthread_append_locked(struct kthread_worker *worker, struct kthread_work *work);
 
 /*

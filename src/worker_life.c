@@ -19,10 +19,11 @@
 
 /* ---- lock ---- */
 
-static pthread_mutex_t global_lock; /* of registry, pool, waits_for and the making of locks */
+static pthread_mutex_t global_lock; /* of what kthread_lock_global says */
 static pthread_once_t global_once = PTHREAD_ONCE_INIT;
 static struct kthread_worker *registry; /* those that fork has to know of */
 static struct kthread_worker *pool; /* destroyed ones; oldest last */
+static struct kthread_worker *retired; /* destroyed ones that are never used again */
 
 static void before_fork(void);
 static void after_fork_parent(void);
@@ -111,6 +112,17 @@ static void after_fork_parent(void)
 	pthread_mutex_unlock(&global_lock);
 }
 
+/* A call that came too late to a destroyed one may have held its lock. */
+static void renew_destroyed(struct kthread_worker *list)
+{
+	for (struct kthread_worker *w = list; w; w = w->registry_next) {
+		kthread_mutex_init(&w->lock);
+		store_relaxed(&w->flushing, 0);
+		w->waiters = NULL;
+		w->drainers = 0;
+	}
+}
+
 /*
  * The threads are gone: the workers that they served, and those made to be served,
  * refuse from now on. The locks are made anew, since a lock that inherits priority
@@ -122,13 +134,8 @@ static void after_fork_child(void)
 
 	kthread_mutex_init(&global_lock);
 	kthread_end_cancels_of_others_locked();
-	/* A call that came too late to a destroyed one may have held its lock. */
-	for (struct kthread_worker *w = pool; w; w = w->registry_next) {
-		kthread_mutex_init(&w->lock);
-		store_relaxed(&w->flushing, 0);
-		w->waiters = NULL;
-		w->drainers = 0;
-	}
+	renew_destroyed(pool);
+	renew_destroyed(retired);
 	for (struct kthread_worker *w = registry; w; w = next) {
 		next = w->registry_next;
 		kthread_mutex_init(&w->lock);
@@ -628,11 +635,18 @@ static void drop_all(struct kthread_worker *worker)
 	kthread_tell_flushers_of_dropped(worker);
 }
 
+/*
+ * A work that was being queued on a worker when fork left that behind stays pending there: who
+ * cancels it has to find the worker FORKED, to know that nobody pushes it.
+ */
 static void put_into_pool(struct kthread_worker *worker)
 {
+	struct kthread_worker **list =
+		load_relaxed(&worker->flags) & FORKED ? &retired : &pool;
+
 	kthread_lock_global();
-	worker->registry_next = pool;
-	pool = worker;
+	worker->registry_next = *list;
+	*list = worker;
 	kthread_unlock_global();
 }
 

@@ -143,16 +143,22 @@ bool kthread_loop_looks_by_locked(struct kthread_worker *worker, uint64_t moment
  */
 void kthread_leave_unattended_locked(struct kthread_worker *worker)
 {
-	bool something;
+	bool limited = worker->limited, something;
 
+	worker->limited = false;
 	if (!worker->wake || load_relaxed(&worker->task) || (load_relaxed(&worker->flags) & FORKED))
 		return;
 	worker->next_look = kthread_next_timer_locked(worker);
 	if (worker->loop)
 		set_timer(worker->loop, worker->next_look);
-	/* A frozen worker, or one that is closed, has nothing to do; a thaw pokes. */
-	something = worker->work_list.first &&
-		    !(load_relaxed(&worker->flags) & (FREEZE | CLOSING | DEAD));
+	/*
+	 * Who has called run_pending asks for the next timer itself. After a thread, or for a new
+	 * hook, nobody has. A frozen worker, or one that is closed, has nothing to do; a thaw pokes.
+	 */
+	something = worker->work_list.first ||
+		    (!limited && !worker->loop && worker->next_look != UINT64_MAX);
+	if (load_relaxed(&worker->flags) & (FREEZE | CLOSING | DEAD))
+		something = false;
 	store_relaxed(&worker->sleep, UNATTENDED);
 	fence_full(); /* park-b0, pairs with park-b1 */
 	/* Under lock: what it calls is closed by a destruction. */
@@ -271,7 +277,7 @@ void kthread_end_loop(struct kthread_worker *worker)
 
 /* ---- run ---- */
 
-/* What is listed now, or due, may begin, and nothing that comes later. */
+/* Until the detach what is listed now, or due, may begin, and nothing that comes later. */
 static uint64_t begin_round(struct kthread_worker *worker)
 {
 	uint64_t executed;
@@ -289,21 +295,10 @@ static uint64_t begin_round(struct kthread_worker *worker)
 	return executed;
 }
 
-static uint64_t end_round(struct kthread_worker *worker)
-{
-	uint64_t executed;
-
-	lock_worker(worker);
-	worker->limited = false;
-	executed = worker->executed;
-	unlock_worker(worker);
-	return executed;
-}
-
 int kthread_worker_run_pending(struct kthread_worker *worker)
 {
 	struct kthread adopted, *k;
-	uint64_t before, after;
+	uint64_t before;
 	int result;
 
 	if (!is_made(worker))
@@ -316,8 +311,7 @@ int kthread_worker_run_pending(struct kthread_worker *worker)
 		before = begin_round(worker);
 		while (!kthread_has_to_pause(worker, k) && kthread_run_one(worker))
 			;
-		after = end_round(worker);
-		result = (int)(after - before);
+		result = (int)(worker->executed - before); /* ours to read while attached */
 		kthread_leave(worker);
 		if (load_relaxed(&worker->flags) & FORKED)
 			result = -ESRCH;

@@ -313,9 +313,12 @@ uint64_t kthread_delayed_work_remaining(struct kthread_delayed_work *dwork)
 
 uint64_t kthread_delayed_work_missed(struct kthread_delayed_work *dwork)
 {
-	struct kthread_worker *worker = dwork ? worker_of(load_acquire(&dwork->work.state)) : NULL; /* claim */
+	struct kthread_worker *worker;
 	uint64_t missed;
 
+	if (!dwork)
+		return 0;
+	worker = worker_of(load_acquire(&dwork->work.state)); /* claim */
 	if (!worker)
 		return 0;
 	lock_worker(worker);

@@ -341,6 +341,65 @@ TEST(workers_made_after_a_drain_of_a_destroyed_one_take_works)
 	}
 }
 
+/* Destroyed and made anew before that drain has ended: one of the new worker shuts its gates. */
+TEST(drain_of_an_earlier_life_that_has_not_ended_opens_no_gates)
+{
+	struct kthread_worker *worker = kthread_create_worker(0, "earlier"), *again = NULL;
+	struct kthread_drain earlier, later;
+
+	CHECK(worker);
+	CHECK_EQ(kthread_drain_begin(&earlier, worker), 0);
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+	for (int i = 0; i < 100 && again != worker; i++) {
+		if (again)
+			CHECK_EQ(kthread_destroy_worker(again), 0);
+		again = kthread_create_worker(0, "later");
+		CHECK(again);
+	}
+	CHECK(again == worker);
+	CHECK(!gates_are_shut(worker));
+	CHECK_EQ(kthread_drain_begin(&later, worker), 0);
+	CHECK(gates_are_shut(worker));
+	CHECK_EQ(kthread_drain_wait(&earlier, KTHREAD_FOREVER), 0);
+	kthread_drain_end(&earlier);
+	CHECK(gates_are_shut(worker));
+	kthread_drain_end(&later);
+	CHECK(!gates_are_shut(worker));
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
+
+/* As when a handler forks that runs between two waits. */
+TEST(drain_that_a_forked_child_goes_on_with_is_refused)
+{
+	struct kthread_worker *worker = new_worker("forked");
+	struct kthread_drain drain;
+	struct blocker b;
+	pid_t pid;
+	int status;
+
+	blocker_occupy(&b, worker);
+	CHECK_EQ(kthread_drain_begin(&drain, worker), 0);
+	CHECK_EQ(kthread_drain_wait(&drain, 0), -ETIMEDOUT);
+	fflush(NULL);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (!pid) {
+		alarm(15);
+		CHECK_EQ(kthread_drain_wait(&drain, KTHREAD_FOREVER), -ESRCH);
+		kthread_drain_end(&drain);
+		CHECK_EQ(kthread_queue_work_status(worker, &b.work), -ESRCH);
+		CHECK_EQ(kthread_destroy_worker(worker), 0);
+		_exit(0);
+	}
+	while (waitpid(pid, &status, 0) < 0)
+		CHECK_EQ(errno, EINTR);
+	CHECK_EQ(status, 0);
+	gate_open(&b.release[0]);
+	CHECK_EQ(kthread_drain_wait(&drain, KTHREAD_FOREVER), 0);
+	kthread_drain_end(&drain);
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
+
 /* A worker of a loop: the loop drains it. */
 TEST(drain_of_a_worker_without_thread_is_done_by_run_pending)
 {

@@ -279,6 +279,17 @@ static int side_queue(void *work)
 	return kthread_queue_work_status(held_worker, work);
 }
 
+/* So many that a struct from the pool would be used again. */
+static void destroy_and_make_others(struct kthread_worker *worker)
+{
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+	for (int i = 0; i < 100; i++) {
+		worker = kthread_create_worker(0, "other");
+		CHECK(worker);
+		CHECK_EQ(kthread_destroy_worker(worker), 0);
+	}
+}
+
 /* Nobody pushes it in the child: a cancel there does not wait for that. */
 TEST(child_cancels_a_work_claimed_and_not_yet_pushed_by_a_thread_of_the_parent)
 {
@@ -294,16 +305,20 @@ TEST(child_cancels_a_work_claimed_and_not_yet_pushed_by_a_thread_of_the_parent)
 	kthread_worker_set_trace(held_worker, &trace);
 	side_start(&producer, side_queue, &c.work);
 	gate_wait(&producer_claimed);
-	for (int form = 0; form < 3; form++) {
+	for (int form = 0; form < 4; form++) {
 		pid = fork_child();
 		if (!pid) {
 			CHECK_EQ(kthread_flush_work(&c.work), -ESRCH);
+			if (form == 3)
+				destroy_and_make_others(held_worker);
 			if (form == 0)
 				CHECK(kthread_cancel_work(&c.work));
 			else if (form == 1)
 				CHECK(kthread_cancel_work_sync(&c.work));
-			else
+			else if (form == 2)
 				CHECK(kthread_disable_work_sync(&c.work));
+			else
+				CHECK(kthread_cancel_work_sync(&c.work));
 			CHECK(!kthread_work_pending(&c.work));
 			CHECK(!kthread_cancel_work_sync(&c.work));
 			CHECK_EQ(kthread_destroy_worker(held_worker), 0);

@@ -439,6 +439,34 @@ TEST(wake_is_called_when_the_earliest_timer_changes)
 	CHECK_EQ(kthread_destroy_worker(worker), 0);
 }
 
+/* The thread that looked at the timers is gone, and nobody else has asked for the next one. */
+TEST(wake_is_called_when_a_thread_leaves_timers)
+{
+	struct kthread_worker *worker = waking_worker("leaves");
+	struct timed t;
+
+	timed_init(&t);
+	CHECK_EQ(kthread_start_worker(worker, NULL), 0);
+	CHECK_EQ(kthread_stop_worker(worker), 0);
+	CHECK_EQ(atomic_load(&wakes), 0);
+	CHECK_EQ(kthread_start_worker(worker, NULL), 0);
+	CHECK(kthread_queue_delayed_work(worker, &t.dwork, HOUR));
+	CHECK_EQ(atomic_load(&wakes), 0);
+	CHECK_EQ(kthread_stop_worker(worker), 0);
+	CHECK_EQ(atomic_load(&wakes), 1);
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(kthread_worker_run_pending(worker), 0);
+	CHECK_EQ(atomic_load(&wakes), 1);
+	CHECK(kthread_worker_next_timer(worker) != KTHREAD_FOREVER);
+	/* So too for a hook that is new. */
+	CHECK_EQ(kthread_worker_set_wake(worker, NULL), 0);
+	CHECK_EQ(kthread_worker_set_wake(worker, count_wake), 0);
+	CHECK_EQ(atomic_load(&wakes), 2);
+	CHECK_EQ(kthread_worker_run_pending(worker), 0);
+	CHECK_EQ(atomic_load(&wakes), 2);
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
+
 TEST(wake_is_called_by_a_thaw)
 {
 	struct kthread_worker *worker = waking_worker("thaw");
