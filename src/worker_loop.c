@@ -280,14 +280,18 @@ void kthread_end_loop(struct kthread_worker *worker)
 /* Until the detach what is listed now, or due, may begin, and nothing that comes later. */
 static uint64_t begin_round(struct kthread_worker *worker)
 {
-	uint64_t executed;
+	uint64_t now = park_clock_ns(), executed;
 
 	lock_worker(worker);
 	if (worker->loop)
 		settle_fd(worker->loop); /* before the look at what there is to do */
 	kthread_take_inbox_locked(worker);
-	while (kthread_next_timer_locked(worker) <= park_clock_ns())
+	while (kthread_next_timer_locked(worker) <= now) {
 		kthread_expire_timers_locked(worker);
+		/* Some at a time: others want the lock as well. */
+		unlock_worker(worker);
+		lock_worker(worker);
+	}
 	worker->last_epoch = worker->epoch++;
 	worker->limited = true;
 	executed = worker->executed;

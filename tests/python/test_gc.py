@@ -51,7 +51,7 @@ def test_pending_work_dropped_by_its_last_reference_runs_once(kw, worker):
 
 @pytest.mark.parametrize("waits_for", ["work", "worker"])
 def test_no_reference_is_kept_after_the_run(kw, worker, waits_for):
-    for _ in range(50):
+    for _ in range(15):
         fn, positional, keyword = Thing(), Thing(), Thing()
         work = kw.Work(fn, positional, keyword=keyword)
         refs = [weakref.ref(thing) for thing in (fn, positional, keyword, work)]
@@ -71,7 +71,7 @@ def test_no_reference_is_kept_after_a_run_that_raised(kw):
         raise ValueError("expected")
 
     with kw.Worker(on_error=lambda *_: None) as worker:
-        for _ in range(50):
+        for _ in range(15):
             thing = Thing()
             work = kw.Work(fail, thing)
             refs = [weakref.ref(thing), weakref.ref(work)]
