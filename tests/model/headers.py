@@ -20,7 +20,7 @@ HEADERS = ["kthread.h", "kthread_worker.h", "kthread_internal.h"]
 QUIET = {"waker_cpu", "cpu", "poll_max_ns", "flush_poll_ns"}
 
 # Their addresses are kept in pointers of the plain type; each is used under a lock.
-RAW = {"waiters", "registry_next", "registry_prev"}
+RAW = {"waiters", "waits_for", "registry_next", "registry_prev"}
 
 STRUCTS = {
     "kthread",
@@ -34,7 +34,7 @@ STRUCT = re.compile(r"^struct (\w+) \{\n(.*?)^\};", re.MULTILINE | re.DOTALL)
 ATOMIC = re.compile(r"^\t(?:KTHREAD_ATOMIC|_Atomic)\(([^;]*)\) (\w+);", re.MULTILINE)
 FUNCTION = re.compile(r"^\t([\w ]+?)\(\*(\w+)\)(\([^;]*\));", re.MULTILINE)
 PLAIN = re.compile(
-    r"^\t((?:const )?(?:struct \w+ \*+|void \*|char \*|u?int\d*_t |int |bool |pid_t "
+    r"^\t((?:const )?(?:struct \w+ \*+|void \*|char \*|u?int\d*_t |int |bool |pid_t |pthread_t "
     r"|kthread_\w+_t ))(\w+);",
     re.MULTILINE,
 )
