@@ -20,7 +20,7 @@ HEADERS = ["kthread.h", "kthread_worker.h", "kthread_internal.h"]
 QUIET = {"waker_cpu", "cpu", "poll_max_ns", "flush_poll_ns"}
 
 # Their addresses are kept in pointers of the plain type; each is used under a lock.
-RAW = {"waiters", "waits_for", "registry_next", "registry_prev"}
+RAW = {"waiters", "registry_next", "registry_prev"}
 
 STRUCTS = {
     "kthread",
