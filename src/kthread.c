@@ -386,7 +386,7 @@ static void *thread_main(void *arg)
 	if (!k->result && k->setup)
 		k->result = k->setup(k, k->data);
 	if (k->result) {
-		store_relaxed(&k->started, 1); /* who sees it joins, and so sees the rest */
+		store_release(&k->started, 1); /* start */
 		park_wake_all(&k->started);
 		return NULL;
 	}

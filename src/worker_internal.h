@@ -351,7 +351,8 @@ static inline uint64_t later_by(uint64_t moment, uint64_t ns)
 /* Is the work pending on this worker? Then, under its lock, its place and its timer are ours. */
 static inline bool is_pending_on(struct kthread_work *work, struct kthread_worker *worker)
 {
-	uintptr_t state = load_relaxed(&work->state);
+	/* It may have been on another worker meanwhile, under the lock of that one. */
+	uintptr_t state = load_acquire(&work->state); /* claim */
 
 	return (state & PENDING) && worker_of(state) == worker;
 }

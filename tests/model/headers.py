@@ -34,7 +34,7 @@ STRUCT = re.compile(r"^struct (\w+) \{\n(.*?)^\};", re.MULTILINE | re.DOTALL)
 ATOMIC = re.compile(r"^\t(?:KTHREAD_ATOMIC|_Atomic)\(([^;]*)\) (\w+);", re.MULTILINE)
 FUNCTION = re.compile(r"^\t([\w ]+?)\(\*(\w+)\)(\([^;]*\));", re.MULTILINE)
 PLAIN = re.compile(
-    r"^\t((?:const )?(?:struct \w+ \*+|void \*|char \*|u?int\d*_t |int |bool |pid_t "
+    r"^\t((?:const )?(?:struct \w+ \*+|void \*|char \*|u?int\d*_t |int |bool |pid_t |pthread_t "
     r"|kthread_\w+_t ))(\w+);",
     re.MULTILINE,
 )

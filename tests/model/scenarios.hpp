@@ -881,6 +881,45 @@ struct cancel_claim : base {
 };
 DECLARE_SCENARIO("cancel-claim", cancel_claim);
 
+/* It has been on another worker meanwhile, and is pushed where it was at first. */
+struct cancel_moved : base {
+	static constexpr int bound = 2;
+	struct kthread_worker other;
+	struct kthread_delayed_work later;
+
+	void before()
+	{
+		set_up(write_result);
+		kthread_init_worker(&other);
+		kthread_init_delayed_work(&later, write_result);
+		kthread_queue_delayed_work(&worker, &later, 10);
+	}
+	virtual void look()
+	{
+		kthread_cancel_delayed_work(&later);
+	}
+	void thread(unsigned i)
+	{
+		if (i == 0) {
+			kthread_cancel_delayed_work(&later);
+			kthread_queue_delayed_work(&other, &later, 10);
+			kthread_cancel_delayed_work(&later);
+			kthread_queue_work(&worker, &later.work);
+		} else {
+			look();
+		}
+	}
+};
+DECLARE_SCENARIO("cancel-moved", cancel_moved);
+
+struct deadline_moved : cancel_moved {
+	void look()
+	{
+		kthread_delayed_work_remaining(&later);
+	}
+};
+DECLARE_SCENARIO("deadline-moved", deadline_moved);
+
 /* A flusher of what is cancelled returns. */
 struct cancel_flush : base {
 	static constexpr int bound = 3;
@@ -1216,13 +1255,13 @@ struct new_worker : base {
 	{
 		set_up(write_result);
 		kthread_init_worker(&third);
+		kthread_init_worker(&fresh);
 		kthread_init_delayed_work(&later, write_result);
 		guard_memory(&fresh, sizeof(fresh));
 	}
 	virtual void make()
 	{
-		kthread_init_worker(&fresh);
-		write_memory(&fresh);
+		write_memory(&fresh); /* as if it were initialised here */
 		kthread_queue_work(&fresh, &work);
 	}
 	virtual void reach() = 0;
@@ -1312,8 +1351,7 @@ struct new_worker_delayed : new_worker {
 	static constexpr int bound = 3;
 	void make()
 	{
-		kthread_init_worker(&fresh);
-		write_memory(&fresh);
+		write_memory(&fresh); /* as if it were initialised here */
 		kthread_queue_delayed_work(&fresh, &later, 10);
 	}
 	void reach()

@@ -483,6 +483,7 @@ static inline void cpu_relax(void)
 /* ---- what the system gives ---- */
 
 #define _Static_assert static_assert
+#define _Alignof alignof
 #define KTHREAD_ATOMIC(type) model::atomic<type>
 #define KTHREAD_QUIET(type) model::quiet<type>
 #define KTHREAD_PLAIN(type) model::plain<type>
