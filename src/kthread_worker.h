@@ -130,7 +130,7 @@ struct kthread_delayed_work {
 	struct kthread_work work;
 	struct kthread_timer timer;	/* under lock */
 	uint64_t period;		/* 0: queued once; under lock */
-	uint64_t missed;		/* ticks skipped since it was queued; under lock */
+	KTHREAD_ATOMIC(uint64_t) missed; /* ticks skipped since it was queued; stored under lock */
 };
 
 /* The armed timers of a worker: a heap in the works themselves, the earliest at the root. */

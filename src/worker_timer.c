@@ -67,7 +67,7 @@ bool kthread_rearm_locked(struct kthread_worker *worker, struct kthread_work *wo
 		return false;
 	now = park_clock_ns();
 	skipped = now > deadline ? (now - deadline) / dwork->period : 0;
-	dwork->missed += skipped;
+	store_relaxed(&dwork->missed, load_relaxed(&dwork->missed) + skipped);
 	arm_locked(worker, work, later_by(deadline, (skipped + 1) * dwork->period));
 	return true;
 }
@@ -115,7 +115,7 @@ static int queue(struct kthread_worker *worker, struct kthread_delayed_work *dwo
 		result = kthread_claim(worker, &dwork->work);
 	if (result > 0) {
 		dwork->period = period_ns;
-		dwork->missed = 0;
+		store_relaxed(&dwork->missed, 0);
 		place_locked(worker, &dwork->work, deadline, timed);
 	}
 	unlock_worker(worker);
@@ -313,18 +313,7 @@ uint64_t kthread_delayed_work_remaining(struct kthread_delayed_work *dwork)
 
 uint64_t kthread_delayed_work_missed(struct kthread_delayed_work *dwork)
 {
-	struct kthread_worker *worker;
-	uint64_t missed;
-
-	if (!dwork)
-		return 0;
-	worker = worker_of(load_acquire(&dwork->work.state)); /* claim */
-	if (!worker)
-		return 0;
-	lock_worker(worker);
-	missed = dwork->missed;
-	unlock_worker(worker);
-	return missed;
+	return dwork ? load_relaxed(&dwork->missed) : 0;
 }
 
 uint64_t kthread_worker_next_timer(struct kthread_worker *worker)
