@@ -6,6 +6,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import signal
 import sys
 import threading
 import warnings
@@ -16,6 +17,11 @@ import pytest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from helpers import wait_until
+
+# Started in the background by a shell without job control, a process ignores Ctrl-C, and so do
+# those that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def load_backend(name: str) -> Any:
