@@ -64,21 +64,33 @@ struct pykw_timer {
 	uint64_t missed;		/* under the GIL */
 };
 
-/* A Work object. */
+/* What few works have. */
+struct pykw_extra {
+	struct pykw_native *native;	/* NULL: a Python callback */
+	struct pykw_timer *timer;	/* NULL: it can't be delayed */
+};
+
+/* A Work object. What a queueing looks at comes first. */
 struct pykw_work {
 	PyObject_HEAD
+	struct pykw_extra *extra;	/* NULL: nothing */
 	struct kthread_work work;	/* not used when there is a timer */
 	PyObject *fn;			/* the callable; of a native work, its address */
 	PyObject *args;			/* a tuple; NULL: none */
 	PyObject *kwargs;		/* NULL: none */
 	_Atomic(uint64_t) coalesced;	/* "already pending" since the last run began; under the GIL */
-	struct pykw_native *native;	/* NULL: a Python callback */
-	struct pykw_timer *timer;	/* NULL: it can't be delayed */
 };
+
+static inline struct pykw_timer *pykw_timer_of(const struct pykw_work *w)
+{
+	return w->extra ? w->extra->timer : NULL;
+}
 
 static inline struct kthread_work *pykw_kwork(struct pykw_work *w)
 {
-	return w->timer ? &w->timer->dwork.work : &w->work;
+	struct pykw_timer *timer = pykw_timer_of(w);
+
+	return timer ? &timer->dwork.work : &w->work;
 }
 
 /* A Worker object. */

@@ -41,10 +41,11 @@ static PyObject *cancel_sentinel; /* what a periodic work returns to be cancelle
 
 bool pykw_end_ticks(struct pykw_work *w)
 {
-	bool ticked = w->timer && w->timer->period_ns;
+	struct pykw_timer *timer = pykw_timer_of(w);
+	bool ticked = timer && timer->period_ns;
 
 	if (ticked)
-		w->timer->period_ns = 0;
+		timer->period_ns = 0;
 	return ticked;
 }
 
@@ -67,7 +68,7 @@ static PyObject *call(struct pykw_work *w)
 		result = PyObject_CallObject(w->fn, w->args);
 	else
 		result = PyObject_CallNoArgs(w->fn);
-	if (w->timer && result)
+	if (w->extra && result)
 		heed_result(w, result);
 	return result;
 }
@@ -79,7 +80,7 @@ static PyObject *call(struct pykw_work *w)
  */
 static void queue_next_tick(struct pykw_worker *pw, struct pykw_work *w)
 {
-	struct pykw_timer *timer = w->timer;
+	struct pykw_timer *timer = pykw_timer_of(w);
 	uint64_t deadline = timer->dwork.timer.deadline, now = gil_clock_ns(), skipped, step;
 	int result;
 
@@ -151,9 +152,11 @@ void pykw_trace_queue(struct pykw_worker *pw, PyObject *work)
 /* A run begins: w is shown as the current one, instead of what was. */
 static void begin_run(struct pykw_worker *pw, struct pykw_work *w)
 {
+	const struct pykw_timer *timer = pykw_timer_of(w);
+
 	atomic_store_explicit(&w->coalesced, 0, memory_order_relaxed);
 	atomic_store_explicit(&pw->current, (PyObject *)w, memory_order_relaxed);
-	if (w->timer && w->timer->period_ns)
+	if (timer && timer->period_ns)
 		queue_next_tick(pw, w);
 }
 
@@ -182,7 +185,7 @@ static PyObject *runs_next(PyObject *self)
 		Py_DECREF(ended); /* held since it was queued */
 	}
 	runs->begun = true;
-	return Py_NewRef(w->args || w->timer ? runs->call_current : w->fn);
+	return Py_NewRef(w->args || w->extra ? runs->call_current : w->fn);
 }
 
 static PyObject *runs_call_current(PyObject *self, PyObject *unused)
@@ -311,9 +314,9 @@ void pykw_drain_finished(void)
 						       memory_order_acquire);
 
 	while (w) {
-		struct pykw_work *next = w->native->next_finished;
+		struct pykw_work *next = w->extra->native->next_finished;
 		/* From here on another run may put it on the stack again. */
-		uint32_t n = atomic_exchange_explicit(&w->native->finished, 0,
+		uint32_t n = atomic_exchange_explicit(&w->extra->native->finished, 0,
 						      memory_order_acq_rel);
 
 		while (n--)
@@ -333,11 +336,11 @@ static void give_back_later(struct pykw_work *w)
 {
 	struct pykw_work *head;
 
-	if (atomic_fetch_add_explicit(&w->native->finished, 1, memory_order_acq_rel))
+	if (atomic_fetch_add_explicit(&w->extra->native->finished, 1, memory_order_acq_rel))
 		return; /* it is on the stack, and not yet drained */
 	head = atomic_load_explicit(&finished_works, memory_order_relaxed);
 	do
-		w->native->next_finished = head;
+		w->extra->native->next_finished = head;
 	while (!atomic_compare_exchange_weak_explicit(&finished_works, &head, w,
 						      memory_order_release,
 						      memory_order_relaxed));
@@ -357,7 +360,7 @@ static void run_native(struct kthread_work *work)
 		trace(pw, "start", w);
 	}
 	gil_give_back(pw);
-	w->native->function(w->native->data);
+	w->extra->native->function(w->extra->native->data);
 	if (pw->traced) {
 		gil_keep(pw);
 		trace(pw, "end", w);
@@ -421,11 +424,20 @@ static int work_init(PyObject *self, PyObject *args, PyObject *kwargs)
 	return 0;
 }
 
+/* Room for what few works have. Returns false without memory. */
+static bool give_extra(struct pykw_work *w)
+{
+	if (!w->extra)
+		w->extra = PyMem_Calloc(1, sizeof(*w->extra));
+	return w->extra;
+}
+
 /* _init_native(address, data, fn, args): make it a work that runs without the GIL. */
 static PyObject *work_init_native(PyObject *self, PyObject *args)
 {
 	struct pykw_work *w = (struct pykw_work *)self;
 	PyObject *address, *data, *fn, *works_args;
+	struct pykw_native *native;
 	void *function, *pointer;
 
 	if (!PyArg_ParseTuple(args, "OOOO!", &address, &data, &fn, &PyTuple_Type, &works_args))
@@ -438,12 +450,14 @@ static PyObject *work_init_native(PyObject *self, PyObject *args)
 		return NULL;
 	if (!is_fresh(w))
 		return NULL;
-	w->native = PyMem_Malloc(sizeof(*w->native));
-	if (!w->native)
+	native = PyMem_Calloc(1, sizeof(*native));
+	if (!native || !give_extra(w)) {
+		PyMem_Free(native);
 		return PyErr_NoMemory();
-	memset(w->native, 0, sizeof(*w->native));
-	memcpy(&w->native->function, &function, sizeof(function));
-	w->native->data = pointer;
+	}
+	w->extra->native = native;
+	memcpy(&w->extra->native->function, &function, sizeof(function));
+	w->extra->native->data = pointer;
 	w->fn = Py_NewRef(fn);
 	w->args = Py_NewRef(works_args);
 	kthread_init_work(&w->work, run_native);
@@ -454,17 +468,21 @@ static PyObject *work_init_native(PyObject *self, PyObject *args)
 static PyObject *work_init_timer(PyObject *self, PyObject *unused)
 {
 	struct pykw_work *w = (struct pykw_work *)self;
+	struct pykw_timer *timer;
 
 	(void)unused;
-	if (!w->fn || w->timer) {
+	if (!w->fn || pykw_timer_of(w)) {
 		PyErr_SetString(PyExc_RuntimeError, "Work.__init__() comes before, once");
 		return NULL;
 	}
-	w->timer = PyMem_Calloc(1, sizeof(*w->timer));
-	if (!w->timer)
+	timer = PyMem_Calloc(1, sizeof(*timer));
+	if (!timer || !give_extra(w)) {
+		PyMem_Free(timer);
 		return PyErr_NoMemory();
-	kthread_init_delayed_work(&w->timer->dwork, w->work.func);
-	w->timer->object = w;
+	}
+	kthread_init_delayed_work(&timer->dwork, w->work.func);
+	timer->object = w;
+	w->extra->timer = timer;
 	Py_RETURN_NONE;
 }
 
@@ -533,8 +551,8 @@ static PyObject *work_enable(PyObject *self, PyObject *unused)
 /* _remaining(): nanoseconds until the timer runs out; None: none runs. */
 static PyObject *work_remaining(PyObject *self, PyObject *unused)
 {
-	struct pykw_work *w = (struct pykw_work *)self;
-	uint64_t ns = w->timer ? kthread_delayed_work_remaining(&w->timer->dwork) : KTHREAD_FOREVER;
+	struct pykw_timer *timer = pykw_timer_of((struct pykw_work *)self);
+	uint64_t ns = timer ? kthread_delayed_work_remaining(&timer->dwork) : KTHREAD_FOREVER;
 
 	(void)unused;
 	if (ns == KTHREAD_FOREVER)
@@ -573,8 +591,11 @@ static void work_dealloc(PyObject *self)
 
 	PyObject_GC_UnTrack(self);
 	work_clear(self);
-	PyMem_Free(w->native);
-	PyMem_Free(w->timer);
+	if (w->extra) {
+		PyMem_Free(w->extra->native);
+		PyMem_Free(w->extra->timer);
+		PyMem_Free(w->extra);
+	}
 	((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
 	Py_DECREF(type);
 }
@@ -624,7 +645,7 @@ static PyObject *get_disabled(PyObject *self, void *unused)
 
 static PyObject *get_missed(PyObject *self, void *unused)
 {
-	struct pykw_timer *timer = ((struct pykw_work *)self)->timer;
+	struct pykw_timer *timer = pykw_timer_of((struct pykw_work *)self);
 
 	(void)unused;
 	return PyLong_FromUnsignedLongLong(timer ? timer->missed : 0);

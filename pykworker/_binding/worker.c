@@ -232,7 +232,7 @@ static bool parse_delayed(PyObject *args, PyObject **work, uint64_t *delay_ns, u
 		return false;
 	*delay_ns = delay;
 	*period_ns = period;
-	if (((struct pykw_work *)*work)->timer)
+	if (pykw_timer_of((struct pykw_work *)*work))
 		return true;
 	raise_refusal(-EINVAL);
 	return false;
@@ -251,7 +251,7 @@ static PyObject *worker_queue_delayed(PyObject *self, PyObject *args)
 	if (pw->abandoned)
 		return raise_refusal(-ESHUTDOWN);
 	/* It can't run, nor give back its reference, before this thread gives up the GIL. */
-	timer = ((struct pykw_work *)work)->timer;
+	timer = pykw_timer_of((struct pykw_work *)work);
 	result = kthread_queue_delayed_work_status(pw->worker, &timer->dwork, delay_ns);
 	if (result > 0 && period_ns)
 		timer->period_ns = period_ns;
@@ -271,7 +271,7 @@ static PyObject *worker_mod_delayed(PyObject *self, PyObject *args)
 	if (pw->abandoned)
 		return raise_refusal(-ESHUTDOWN);
 	result = kthread_mod_delayed_work_status(
-		pw->worker, &((struct pykw_work *)work)->timer->dwork, delay_ns);
+		pw->worker, &pykw_timer_of((struct pykw_work *)work)->dwork, delay_ns);
 	if (result == 0)
 		Py_INCREF(work);
 	return answer(pw, work, result == -ECANCELED ? 0 : result, result == 0);
