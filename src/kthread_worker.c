@@ -923,8 +923,7 @@ bool kthread_worker_thread(struct kthread_worker *worker, pthread_t *thread, pid
 void kthread_worker_get_stats(struct kthread_worker *worker, struct kthread_worker_stats *stats)
 {
 	lock_worker(worker);
-	if (kthread_take_inbox_locked(worker))
-		kthread_poke_worker(worker);
+	list_inbox_locked(worker);
 	stats->queued = worker->queued;
 	stats->executed = worker->executed;
 	stats->pending = worker->listed;

@@ -75,10 +75,7 @@ static bool is_work(const struct kthread_work *work)
 
 void kthread_drop_locked(struct kthread_worker *worker, struct kthread_work *work)
 {
-	if (work->place == TIMED)
-		kthread_disarm_locked(worker, work);
-	else if (work->place == LISTED)
-		list_remove(worker, work);
+	take_off_locked(worker, work);
 	worker->cancelled++;
 	end_pending(work, false);
 }
@@ -90,9 +87,7 @@ void kthread_drop_locked(struct kthread_worker *worker, struct kthread_work *wor
  */
 static bool find_and_drop_locked(struct kthread_worker *worker, struct kthread_work *work)
 {
-	if (work->place == NOWHERE && kthread_take_inbox_locked(worker))
-		kthread_poke_worker(worker);
-	if (work->place == NOWHERE && !(load_relaxed(&worker->flags) & FORKED))
+	if (!has_place_locked(worker, work) && !(load_relaxed(&worker->flags) & FORKED))
 		return false;
 	kthread_drop_locked(worker, work);
 	return true;
@@ -105,7 +100,8 @@ void kthread_tell_flushers_of_dropped(struct kthread_worker *worker)
 		kthread_tell_waiters(worker);
 }
 
-bool kthread_drop_pending(struct kthread_work *work)
+/* Take the pending run of a work off, wherever it is, and make it idle. Was there one? */
+static bool drop_pending(struct kthread_work *work)
 {
 	for (;;) {
 		uintptr_t state = load_acquire(&work->state); /* claim */
@@ -134,7 +130,7 @@ bool kthread_cancel_work(struct kthread_work *work)
 		errno = EINVAL;
 		return false;
 	}
-	return kthread_drop_pending(work);
+	return drop_pending(work);
 }
 
 /* ---- cancel in steps ---- */
@@ -167,7 +163,7 @@ int kthread_cancel_begin(struct kthread_cancel *cancel, struct kthread_work *wor
 		}
 		cancel->waits = true;
 	}
-	cancel->dropped = kthread_drop_pending(work);
+	cancel->dropped = drop_pending(work);
 	kthread_flush_begin_work(&cancel->flush, work);
 	/* One of the worker's own callbacks calls: there is none to be waited for. */
 	if (MENDED(OWN_CANCEL) && me && cancel->flush.worker == me)

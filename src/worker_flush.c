@@ -189,14 +189,11 @@ void kthread_flush_begin_work(struct kthread_flush *flush, struct kthread_work *
 static void seal(struct kthread_flush *flush)
 {
 	struct kthread_worker *worker = flush->worker;
-	bool taken;
 
 	lock_worker(worker);
-	taken = kthread_take_inbox_locked(worker);
+	list_inbox_locked(worker);
 	flush->target = worker->epoch++;
 	flush->sealed = true;
-	if (taken)
-		kthread_poke_worker(worker);
 	unlock_worker(worker);
 }
 

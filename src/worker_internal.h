@@ -207,10 +207,10 @@ KTHREAD_HIDDEN int kthread_sleep_until_over(const struct kthread_wait *wait, uin
 
 /* ---- worker_cancel.c ---- */
 
-/* Take the pending run of a work off, wherever it is, and make it idle. Was there one? */
-KTHREAD_HIDDEN bool kthread_drop_pending(struct kthread_work *work);
-
-/* The same at its worker, without a word to anybody. Under lock. */
+/*
+ * The run of the work, which is pending at its worker, is dropped: take it off and make it idle,
+ * without a word to anybody. Under lock.
+ */
 KTHREAD_HIDDEN void kthread_drop_locked(struct kthread_worker *worker, struct kthread_work *work);
 
 /*
@@ -355,6 +355,30 @@ static inline bool is_pending_on(struct kthread_work *work, struct kthread_worke
 	uintptr_t state = load_acquire(&work->state); /* claim */
 
 	return (state & PENDING) && worker_of(state) == worker;
+}
+
+/* List what is in the inbox of a worker that another thread serves. Under lock. */
+static inline void list_inbox_locked(struct kthread_worker *worker)
+{
+	if (kthread_take_inbox_locked(worker))
+		kthread_poke_worker(worker);
+}
+
+/* Has the work, which is pending on this worker, a place, or is it still to be pushed? Under lock. */
+static inline bool has_place_locked(struct kthread_worker *worker, struct kthread_work *work)
+{
+	if (work->place == NOWHERE)
+		list_inbox_locked(worker);
+	return work->place != NOWHERE;
+}
+
+/* Take the work from its place, if it has one. Under lock. */
+static inline void take_off_locked(struct kthread_worker *worker, struct kthread_work *work)
+{
+	if (work->place == TIMED)
+		kthread_disarm_locked(worker, work);
+	else if (work->place == LISTED)
+		list_remove(worker, work);
 }
 
 static inline bool gates_are_open(uint32_t claims)

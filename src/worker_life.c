@@ -158,8 +158,7 @@ static void after_fork_child(void)
 
 static bool is_on_a_list_locked(struct kthread_worker *worker, const struct kthread_work *work)
 {
-	if (kthread_take_inbox_locked(worker))
-		kthread_poke_worker(worker);
+	list_inbox_locked(worker);
 	for (const struct kthread_work *w = worker->work_list.first; w; w = w->next)
 		if (w == work)
 			return true;

@@ -196,14 +196,9 @@ static int modify_locked(struct kthread_worker *worker, struct kthread_work *wor
 		/* Pending here: no run begins, and nothing is dropped, while the lock is held. */
 		if (!is_pending_on(work, worker))
 			return -EAGAIN;
-		if (work->place == NOWHERE && kthread_take_inbox_locked(worker))
-			kthread_poke_worker(worker);
-		if (work->place == NOWHERE)
+		if (!has_place_locked(worker, work))
 			return -EAGAIN;
-		if (work->place == TIMED)
-			kthread_disarm_locked(worker, work);
-		else
-			list_remove(worker, work);
+		take_off_locked(worker, work);
 	} else if (result < 0) {
 		return result;
 	}
