@@ -229,6 +229,13 @@ void kthread_tell_waiters(struct kthread_worker *worker)
 		park_wake_one(&worker->event);
 }
 
+void kthread_tell_progress(struct kthread_worker *worker)
+{
+	kthread_tell_waiters(worker);
+	if (load_relaxed(&worker->watched) && worker->ops && worker->ops->progress)
+		worker->ops->progress(worker);
+}
+
 /* ---- queue ---- */
 
 /*
@@ -309,7 +316,7 @@ KTHREAD_INLINE int claim(struct kthread_worker *worker, struct kthread_work *wor
 	give_back(work, worker_of(state));
 	fence_full(); /* worker-b1, pairs with flush-b0 */
 	if (load_relaxed(&worker->flushing))
-		kthread_tell_waiters(worker);
+		kthread_tell_progress(worker);
 	return -EBUSY;
 }
 
@@ -474,7 +481,7 @@ static void tell_flushers(struct kthread_worker *worker, const struct kthread_wo
 	waited_for = waited_for_locked(worker, work);
 	unlock_worker(worker);
 	if (waited_for)
-		kthread_tell_waiters(worker);
+		kthread_tell_progress(worker);
 }
 
 static void tell_idle(struct kthread_worker *worker)
@@ -538,7 +545,7 @@ struct kthread_work *kthread_next_work(struct kthread_worker *worker, kthread_wo
 	begin_run_locked(worker, work);
 	unlock_worker(worker);
 	if (waited_for)
-		kthread_tell_waiters(worker);
+		kthread_tell_progress(worker);
 	trace_execute_start(worker, work);
 	return work;
 }
@@ -700,6 +707,12 @@ bool kthread_has_to_pause(struct kthread_worker *worker, struct kthread *k)
 	return has_to_leave(k, flags) || has_to_rest(worker, k, flags);
 }
 
+void kthread_enter(struct kthread_worker *worker)
+{
+	if (worker->ops && worker->ops->enter)
+		worker->ops->enter(worker);
+}
+
 void kthread_leave(struct kthread_worker *worker)
 {
 	tell_idle(worker);
@@ -712,6 +725,7 @@ static void serve(struct kthread_worker *worker, struct kthread *k)
 	bool looked = false;
 
 	kthread_quiet_loop(worker);
+	kthread_enter(worker);
 	for (;;) {
 		uint32_t flags = load_acquire(&worker->flags); /* poke */
 
