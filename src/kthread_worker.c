@@ -448,7 +448,8 @@ static void begin_run_locked(struct kthread_worker *worker, struct kthread_work 
 	worker->current_seq = load_relaxed(&work->started_seq) + 1;
 	worker->current_epoch = work->epoch;
 	store_relaxed(&worker->current_work, work);
-	end_pending(work, work->kind == KTHREAD_WORK_DELAYED && kthread_rearm_locked(worker, work));
+	worker->rearmed = work->kind == KTHREAD_WORK_DELAYED && kthread_rearm_locked(worker, work);
+	end_pending(work, worker->rearmed);
 }
 
 /* The run is over. Not a touch of the work: its address is all that is used. */

@@ -223,6 +223,7 @@ struct kthread_worker {
 	uint32_t current_epoch;		/* its work's; under lock */
 	uint32_t seen_flags;		/* flags when they were acted upon; worker's thread only */
 	uint32_t more;			/* was anything listed behind it? worker's thread only */
+	uint32_t rearmed;		/* it is periodic, and its next run pending since; worker's thread only */
 	uint32_t last_epoch;		/* of kthread_worker_run_pending, when limited; worker's thread only */
 	uint32_t limited;		/* works of a later epoch are not begun; under lock */
 	uint64_t sleep_until;		/* when it looks of itself, if nothing comes; worker's thread only */
@@ -276,7 +277,7 @@ struct kthread_worker {
 #define KTHREAD_WORKER_INIT(worker)						\
 	{ NULL, { KTHREAD_WORKER_MADE, KTHREAD_WORKER_MADE }, 0, 0, 0, { 0 },	\
 	  0, 0, 0, { 0, 0 }, 0, 0, NULL, NULL, { 0 },				\
-	  NULL, 0, 0, 0, 0, 0, 0, 0,						\
+	  NULL, 0, 0, 0, 0, 0, 0, 0, 0,						\
 	  0, KTHREAD_POLL_MAX_DEFAULT_NS, 0, 0,					\
 	  PTHREAD_MUTEX_INITIALIZER, { NULL, NULL }, { NULL, 0, 0 }, 0,		\
 	  NULL, 0, -1, NULL, NULL,						\
