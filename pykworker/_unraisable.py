@@ -32,12 +32,22 @@ def _call(hook: Any, message: str, error: BaseException, culprit: object) -> Non
     fields = (type(error), error, error.__traceback__, message, culprit)
     if hook is not None and _UnraisableArgs is not None:
         hook(_UnraisableArgs(fields))
+        if hook is getattr(sys, "__unraisablehook__", None):
+            _print_notes(error)
     elif hook is not None and hook is not getattr(sys, "__unraisablehook__", None):
         names = ("exc_type", "exc_value", "exc_traceback", "err_msg", "object")
         hook(types.SimpleNamespace(**dict(zip(names, fields, strict=True))))
     elif sys.stderr is not None:
         print(f"{message}: {culprit!r}", file=sys.stderr)
         traceback.print_exception(error)
+
+
+def _print_notes(error: BaseException) -> None:
+    """The interpreter's own hook leaves them out."""
+    notes = getattr(error, "__notes__", None)
+    if isinstance(notes, list) and sys.stderr is not None:
+        for note in notes:
+            print(note, file=sys.stderr)
 
 
 def report_given_up(name: str, seconds: float, work: object, pending: int) -> None:

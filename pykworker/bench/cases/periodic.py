@@ -31,7 +31,7 @@ INTERVAL_NS = 1_000_000
 
 
 def lateness(begin: int, moments: Sequence[int]) -> list[int]:
-    """Nanoseconds from each tick's deadline to its moment; the first lies an interval past begin."""
+    """Nanoseconds from each tick's deadline, the first one interval past begin, to its moment."""
     late = []
     deadline = begin + INTERVAL_NS
     for moment in moments:
