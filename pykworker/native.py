@@ -341,16 +341,16 @@ class _Core:
         for waiter in ends:
             waiter.tell()
 
-    def room(self) -> None:
-        """A work is pending no more: there is a place for the first who waits for one."""
+    def room(self) -> bool:
+        """A place on the list is free. Returns True: the first who waits for one has it now."""
         while True:
             try:
                 if self.rooms.popleft().tell():
-                    return
+                    return True
             except IndexError:
                 lib.pykw_worker_tell(self.handle, _ROOM, False)
                 if not self.rooms:
-                    return
+                    return False
                 lib.pykw_worker_tell(self.handle, _ROOM, True)  # one has come meanwhile
 
     def report(self, work: Work[Any], exception: BaseException) -> None:
@@ -949,7 +949,7 @@ class Worker(WorkerBase, ExecutorMethods):
         return None
 
     def _tell_room(self) -> None:
-        self._core.room()
+        lib.pykw_worker_give_room(self._core.handle)
 
     def work(self, fn: Callable[_P, _R]) -> BoundWork[_P, _R]:
         """Make *fn* a work bound to this worker; a decorator.

@@ -74,6 +74,7 @@ class WorkerBase:
         fn: Callable[..., _R],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        reserved: bool = False,
         /,
     ) -> Future[_R]: ...
     def _queue_delayed(self, work: WorkBase, delay_ns: int, period_ns: int = 0, /) -> bool: ...

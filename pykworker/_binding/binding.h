@@ -33,7 +33,7 @@
 enum pykw_tell {
 	PYKW_TELL_ENTER = 1 << 0,	/* enter(): a thread is about to serve it */
 	PYKW_TELL_LEAVE = 1 << 1,	/* leave(): that has run its last work */
-	PYKW_TELL_ROOM = 1 << 2,	/* room(): a work is pending no more */
+	PYKW_TELL_ROOM = 1 << 2,	/* room(): a place on the list is free; true: somebody takes it */
 	PYKW_TELL_NOTE = 1 << 3,	/* note_origin(work): it is about to be queued */
 	PYKW_TELL_BUSY = 1 << 4,	/* busy(): something is about to be queued; told once */
 };
@@ -190,6 +190,9 @@ void pykw_trace_queue(struct pykw_worker *pw, PyObject *work);
 /* It is not periodic any more. Was it? Under the GIL. */
 bool pykw_end_ticks(struct pykw_work *w);
 
+/* A work is pending no more: its place is free. Under the GIL, if the core object is told. */
+void pykw_give_room(struct pykw_worker *pw);
+
 /* Its pending run was dropped: give back what was held for it. Under the GIL. */
 void pykw_release_dropped(struct pykw_worker *pw, struct pykw_work *w);
 
@@ -273,6 +276,9 @@ void pykw_raise_wait_refusal(int error);
 /* Call a method of the core object; an exception in it goes to sys.unraisablehook. */
 void pykw_tell_core(struct pykw_worker *pw, const char *method, PyObject *first,
 		    PyObject *second);
+
+/* Call a method of the core object. Returns whether it said true; an exception as above. */
+bool pykw_ask_core(struct pykw_worker *pw, const char *method);
 
 /* The calling thread is the main one, which runs signal handlers, and in run(). */
 extern _Thread_local bool pykw_on_main_thread;

@@ -277,10 +277,14 @@ PyObject *pykw_submit(PyObject *self, PyObject *args, PyObject *kwargs)
 PyObject *pykw_submit_in_context(PyObject *self, PyObject *args)
 {
 	PyObject *context, *fn, *works_args, *works_kwargs;
+	struct pykw_worker *pw = pykw_handle_of(self);
+	int reserved = 0;
 
-	if (!PyArg_ParseTuple(args, "OOO!O!", &context, &fn, &PyTuple_Type, &works_args,
-			      &PyDict_Type, &works_kwargs))
+	if (!pw || !PyArg_ParseTuple(args, "OOO!O!|p", &context, &fn, &PyTuple_Type, &works_args,
+				     &PyDict_Type, &works_kwargs, &reserved))
 		return NULL;
+	if (reserved)
+		pykw_count_pending(pw, -1); /* and in what follows it is counted again */
 	return submit(self, context == Py_None ? NULL : context, fn, works_args, works_kwargs);
 }
 

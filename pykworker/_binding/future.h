@@ -51,7 +51,10 @@ static inline bool pykw_is_call(const struct pykw_work *w)
 	return w->extra && w->extra->is_call;
 }
 
-/* Worker.submit, and _submit(context, fn, args, kwargs). */
+/*
+ * Worker.submit, and _submit(context, fn, args, kwargs, reserved=False). Reserved: room() has
+ * handed a place to this one.
+ */
 PyObject *pykw_submit(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *pykw_submit_in_context(PyObject *self, PyObject *args);
 

@@ -66,12 +66,12 @@ void pykw_interrupt(struct pykw_worker *pw, PyObject *exception)
 	kthread_stop_worker(pw->worker); /* by its own thread: only asks */
 }
 
-void pykw_tell_core(struct pykw_worker *pw, const char *method, PyObject *first,
-		    PyObject *second)
+static bool call_core(struct pykw_worker *pw, const char *method, PyObject *first,
+		      PyObject *second)
 {
 	PyObject *bound = PyObject_GetAttrString(pw->core, method);
 	PyObject *result = NULL;
-	bool in_run;
+	bool in_run, answer = false;
 
 	if (bound)
 		result = PyObject_CallFunctionObjArgs(bound, first, second, NULL);
@@ -81,8 +81,22 @@ void pykw_tell_core(struct pykw_worker *pw, const char *method, PyObject *first,
 		pykw_interrupt(pw, pykw_fetch_exception());
 	else if (!result)
 		PyErr_WriteUnraisable(bound);
+	else
+		answer = result == Py_True;
 	Py_XDECREF(result);
 	Py_XDECREF(bound);
+	return answer;
+}
+
+void pykw_tell_core(struct pykw_worker *pw, const char *method, PyObject *first,
+		    PyObject *second)
+{
+	call_core(pw, method, first, second);
+}
+
+bool pykw_ask_core(struct pykw_worker *pw, const char *method)
+{
+	return call_core(pw, method, NULL, NULL);
 }
 
 /* ---- what the core calls ---- */
@@ -998,6 +1012,11 @@ bool pykw_worker_leaving(uintptr_t worker)
 void pykw_worker_break(uintptr_t worker)
 {
 	from_handle(worker)->broken = true;
+}
+
+void pykw_worker_give_room(uintptr_t worker)
+{
+	pykw_give_room(from_handle(worker));
 }
 
 bool pykw_worker_has_room(uintptr_t worker)
