@@ -435,6 +435,16 @@ int kthread_stop_worker_interruptible(struct kthread_worker *worker, uint64_t ti
 void kthread_close_worker(struct kthread_worker *worker);
 
 /*
+ * kthread_abandon_worker - the same, and what is pending is dropped
+ *
+ * Works that are listed become idle without a run, and their flushers return; the thread leaves
+ * after the callback that it is in. The worker is still to be destroyed.
+ *
+ * Ours. From anywhere but a signal handler, callbacks included; never waits.
+ */
+void kthread_abandon_worker(struct kthread_worker *worker);
+
+/*
  * kthread_destroy_worker, ..._timeout - end a worker
  * @worker: any; NULL does nothing
  * @timeout_ns: nanoseconds; see KTHREAD_FOREVER

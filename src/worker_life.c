@@ -739,6 +739,19 @@ void kthread_close_worker(struct kthread_worker *worker)
 		kthread_drop_timers(worker);
 }
 
+void kthread_abandon_worker(struct kthread_worker *worker)
+{
+	if (!is_made(worker))
+		return;
+	lock_worker(worker);
+	close_locked(worker);
+	if (load_relaxed(&worker->task))
+		ask_to_leave_locked(worker, STOP);
+	unlock_worker(worker);
+	kthread_drop_timers(worker);
+	drop_all(worker);
+}
+
 static int destroy_worker(struct kthread_worker *worker, uint64_t timeout_ns, bool interruptible)
 {
 	struct kthread_wait wait = { .worker = worker, .reached = has_ended };

@@ -51,6 +51,7 @@ struct pykw_the {
 	PyObject *deadlock_error;
 	PyObject *make_condition;
 	PyObject *context_class;
+	PyObject *is_finalizing;
 };
 
 extern struct pykw_the pykw_the;
@@ -71,7 +72,8 @@ struct pykw_worker {
 	_Atomic(PyObject *) current;	/* the Work executing; set by the worker's thread */
 	PyObject *runs;			/* see work.c; worker's thread, under the GIL */
 	uint64_t coalesced;		/* under the GIL */
-	bool abandoned;			/* nothing is queued any more; under the GIL */
+	_Atomic(bool) abandoned;	/* at exit: nothing is queued any more; under the GIL */
+	_Atomic(bool) given_up;		/* nor is the running callback waited for */
 	bool broken;			/* its initializer has failed: nothing runs; under the GIL */
 	_Atomic(uint32_t) tells;	/* enum pykw_tell: what the core object wants to know */
 	_Atomic(bool) leaving;		/* its thread has run its last work */
@@ -151,11 +153,14 @@ uint64_t gil_clock_ns(void);
 
 /*
  * Wait without the GIL for as long as it takes, and run signal handlers meanwhile. @wait
- * returns 0, -ETIMEDOUT, -EINTR or another -errno, and may be called repeatedly.
+ * returns 0, -ETIMEDOUT, -EINTR or another -errno, and may be called repeatedly. @pw: the
+ * worker that is waited for; NULL: none.
  *
- * Returns as @wait; -EINTR: a signal handler has raised an exception.
+ * Returns as @wait; -EINTR: a signal handler has raised an exception; -ECANCELED: the worker was
+ * given up at exit.
  */
-int gil_wait(int (*wait)(void *arg, uint64_t timeout_ns), void *arg, uint64_t timeout_ns);
+int gil_wait(struct pykw_worker *pw, int (*wait)(void *arg, uint64_t timeout_ns), void *arg,
+	     uint64_t timeout_ns);
 
 /*
  * A signal that comes between the interpreter's last look and the sleep does not
@@ -228,6 +233,9 @@ PyObject *pykw_watch_worker(struct pykw_worker *pw, PyObject *notify);
 /* Notify those that are over. Under the GIL. */
 void pykw_look_at_watches(struct pykw_worker *pw);
 
+/* Notify them all, over or not. Under the GIL. */
+void pykw_let_watches_go(struct pykw_worker *pw);
+
 /* End them all. Under the GIL. */
 void pykw_forget_watches(struct pykw_worker *pw);
 
@@ -269,6 +277,14 @@ static inline void pykw_count_pending(struct pykw_worker *pw, int change)
 
 /* What is raised when the initializer has failed. */
 PyObject *pykw_broken_exception(void);
+
+/*
+ * Nobody who waits for it will get an answer: it was given up at exit, or is a daemon whose thread
+ * the interpreter has ended.
+ */
+bool pykw_is_beyond_waiting(struct pykw_worker *pw);
+
+#define PYKW_GIVEN_UP "the worker was given up at interpreter exit"
 
 /* Raise what a wait in C was refused for. */
 void pykw_raise_wait_refusal(int error);

@@ -64,6 +64,9 @@ PyObject *pykw_run_call(struct pykw_worker *pw, struct pykw_work *w);
 /* It will not run: cancelled, or with an exception. Takes the reference to that. */
 void pykw_end_call(struct pykw_work *w, PyObject *exception);
 
+/* The one that runs is not waited for any more: its future gets an error. */
+void pykw_give_up_call(struct pykw_worker *pw);
+
 /* Cancel all that are pending. */
 void pykw_cancel_calls(struct pykw_worker *pw);
 

@@ -644,7 +644,8 @@ static PyObject *cancel_and_wait(struct pykw_work *w, bool disable)
 	if (cancel.dropped) /* nor does it drop anything later, since it refuses what comes */
 		pykw_release_dropped(kthread_worker_data(worker), w);
 	ticked = pykw_end_ticks(w);
-	result = gil_wait(wait_for_cancel, &cancel, UINT64_MAX);
+	result = gil_wait(worker ? kthread_worker_data(worker) : NULL, wait_for_cancel, &cancel,
+			  UINT64_MAX);
 	if (disable && result != -EINTR)
 		overflow = kthread_cancel_end_disabled(&cancel);
 	else

@@ -53,6 +53,7 @@ void pykw_set_objects(uintptr_t id_dict)
 		.deadlock_error = named(objects, "DeadlockError"),
 		.make_condition = named(objects, "Condition"),
 		.context_class = named(objects, "Context"),
+		.is_finalizing = named(objects, "is_finalizing"),
 	};
 }
 
@@ -254,6 +255,8 @@ void pykw_raise_wait_refusal(int error)
 	if (error == -EDEADLK)
 		PyErr_SetString(pykw_the.deadlock_error,
 				"the callback that asks for this wait would wait for itself");
+	else if (error == -ECANCELED)
+		PyErr_SetString(PyExc_RuntimeError, PYKW_GIVEN_UP);
 	else
 		raise_refusal(error);
 }
@@ -576,7 +579,7 @@ static PyObject *worker_drain(PyObject *self, PyObject *timeout)
 		return NULL;
 	result = kthread_drain_begin(&drain, pw->worker);
 	if (!result) {
-		result = gil_wait(wait_for_drain, &drain, timeout_ns);
+		result = gil_wait(pw, wait_for_drain, &drain, timeout_ns);
 		kthread_drain_end(&drain);
 	}
 	return result == -EINTR ? NULL : PyLong_FromLong(result);
@@ -807,6 +810,8 @@ static int wait_without_gil(int (*wait)(struct kthread_worker *, uint64_t), uint
 	PyThreadState *state;
 	int result;
 
+	if (pykw_is_beyond_waiting(from_handle(worker)))
+		return -ECANCELED;
 	state = gil_leave();
 	result = wait(w, slice_of(timeout_ns));
 	gil_return(state);
@@ -852,11 +857,38 @@ void pykw_worker_close(uintptr_t worker)
 	gil_return(state);
 }
 
-/* At exit, of a daemon: nothing more begins; who runs is not waited for. */
-void pykw_worker_abandon(uintptr_t worker)
+/*
+ * At exit: what is pending is dropped, and nothing more begins. @give_up: who waits for the
+ * callback that runs is let go, by an error.
+ */
+void pykw_worker_abandon(uintptr_t worker, bool give_up)
 {
-	from_handle(worker)->abandoned = true;
-	pykw_worker_stop(worker, 0);
+	struct pykw_worker *pw = from_handle(worker);
+	PyThreadState *state;
+
+	pw->abandoned = true;
+	if (give_up)
+		pw->given_up = true;
+	state = gil_leave();
+	kthread_abandon_worker(pw->worker);
+	gil_return(state);
+	if (give_up) {
+		pykw_give_up_call(pw);
+		pykw_let_watches_go(pw);
+	}
+}
+
+bool pykw_is_beyond_waiting(struct pykw_worker *pw)
+{
+	PyObject *answer;
+	bool finalizing;
+
+	if (!pw->abandoned || pw->given_up)
+		return pw->given_up;
+	answer = PyObject_CallNoArgs(pykw_the.is_finalizing);
+	finalizing = answer == Py_True;
+	Py_XDECREF(answer);
+	return finalizing;
 }
 
 uint64_t pykw_worker_ident(uintptr_t worker)
@@ -940,6 +972,8 @@ static int64_t wait_for_flush(struct kthread_flush *flush, uint64_t timeout_ns)
 	result = kthread_flush_wait(flush, 0);
 	if (result != -ETIMEDOUT || timeout_ns == 0)
 		return result;
+	if (pykw_is_beyond_waiting(kthread_worker_data(flush->worker)))
+		return -ECANCELED;
 	state = gil_leave();
 	result = kthread_flush_wait(flush, slice_of(timeout_ns));
 	gil_return(state);
