@@ -1,0 +1,439 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The interpreter's exit: what is outstanding, times how the program ends, daemon or not.
+
+What can be outstanding side by side is so in one process; then each alone, for what one hides
+of another. All that is outstanding stays so until the exit itself gives the sign, which is that
+should_stop() says True: nothing here depends on time.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+import textwrap
+
+import pytest
+from processes import run_all, run_until
+
+pytestmark = [
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(sys.platform == "win32", reason="ends by signals"),
+]
+
+QUIET = ("-W", "ignore::ResourceWarning")
+
+PROLOGUE = """
+import asyncio, atexit, ctypes, gc, weakref
+
+def say(line):
+    sys.stdout.write(line + "\\n")  # in one piece, unlike print
+
+def told(call, *args):
+    try:
+        return call(*args)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+def until_asked():
+    while not kw.should_stop():
+        time.sleep(0.001)
+
+def busy(name, **options):
+    worker = kw.Worker(name, daemon=DAEMON, **options)
+    entered = threading.Event()
+    worker.queue(kw.Work(lambda: (entered.set(), until_asked())))
+    entered.wait()
+    return worker
+
+libc = ctypes.CDLL(None)
+"""
+
+REFUSAL = "RuntimeError: cannot schedule new futures after interpreter shutdown"
+
+# By the kind of what is outstanding: the source, what it prints when it is waited for, and what
+# when it is dropped.
+KINDS: dict[str, tuple[str, list[str], list[str]]] = {
+    "queued": (
+        """
+        queued = busy("queued")
+        for number in range(40):
+            queued.queue(kw.Work(say, f"queued {number}"))
+        """,
+        [f"queued {number}" for number in range(40)],
+        [],
+    ),
+    "running": (
+        """
+        running = kw.Worker("running", daemon=DAEMON)
+        running_entered = threading.Event()
+        def run_on():
+            running_entered.set()
+            until_asked()
+            if not DAEMON:
+                say("running ends")
+        running.queue(kw.Work(run_on))
+        running_entered.wait()
+        """,
+        ["running ends"],
+        [],
+    ),
+    "delayed": (
+        """
+        delayed = busy("delayed")
+        delayed.queue_delayed(kw.DelayedWork(say, "never"), 1000)
+        idle_but_delayed = kw.Worker(daemon=DAEMON)
+        idle_but_delayed.queue_delayed(kw.DelayedWork(say, "never"), 1000)
+        """,
+        [],
+        [],
+    ),
+    "periodic": (
+        """
+        periodic = busy("periodic")
+        periodic.every(1000, say, "never")
+        ticking = kw.Worker("ticking", daemon=DAEMON)
+        ticked = threading.Event()
+        ticking.every(0.001, ticked.set)
+        ticked.wait()
+        """,
+        [],
+        [],
+    ),
+    "native": (
+        """
+        native = busy("native")
+        clock = ctypes.c_long(0)
+        for _ in range(5):
+            native.queue(kw.NativeWork(libc.usleep, 10))
+        native.queue(kw.NativeWork(libc.time, ctypes.pointer(clock)))
+        native.queue(kw.Work(lambda: say(f"native {clock.value > 0}")))
+        native.queue(kw.NativeWork(libc.usleep, 10))
+        """,
+        ["native True"],
+        [],
+    ),
+    "native alone": (  # on a thread that never ran a Python work
+        """
+        native_alone = kw.Worker("native alone", daemon=DAEMON)
+        for _ in range(50):
+            native_alone.queue(kw.NativeWork(libc.usleep, 200))
+        """,
+        [],
+        [],
+    ),
+    "native callback": (  # native code that calls back into the interpreter
+        """
+        callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda data: say(f"back {data}"))
+        native_callback = busy("native callback")
+        for number in range(1, 4):
+            native_callback.queue(kw.NativeWork(callback, number))
+        """,
+        ["back 1", "back 2", "back 3"],
+        [],
+    ),
+    "raising": (
+        """
+        raising = busy("raising", on_error=lambda work, error: say(f"on_error {error!r}"))
+        def fail(error):
+            raise error
+        for error in (LookupError("x"), SystemExit(9), KeyboardInterrupt()):
+            raising.queue(kw.Work(fail, error))
+        """,
+        ["on_error LookupError('x')", "on_error SystemExit(9)", "on_error KeyboardInterrupt()"],
+        [],
+    ),
+    "requeueing": (
+        """
+        requeueing = busy("requeueing")
+        def again():
+            answer = told(requeueing.queue, requeueing_work)
+            if answer is not True:
+                say(f"again {answer}")
+        requeueing_work = kw.Work(again)
+        requeueing.queue(requeueing_work)
+        """,
+        [f"again {REFUSAL}"],
+        [],
+    ),
+    "hooks": (
+        """
+        hooks = busy("hooks")
+        hooks.on_start = lambda work: say(f"on_start {work.fn.__name__}")
+        hooks.on_end = lambda work: say("on_end")
+        hooks.queue(kw.Work(int))
+        """,
+        # The one that runs when the hooks are set has an end, and may have it when it is
+        # dropped: it is taken out below.
+        ["on_end", "on_start int", "on_end"],
+        [],
+    ),
+    "idle": (
+        """
+        idle = [kw.Worker(daemon=DAEMON) for _ in range(5)]
+        for worker in idle[:2]:
+            worker.queue(kw.Work(int))
+            worker.flush()
+        """,
+        [],
+        [],
+    ),
+    "destroyed": (
+        """
+        with kw.Worker(daemon=DAEMON) as destroyed:
+            destroyed.queue(kw.Work(say, "destroyed"))
+        """,
+        ["destroyed"],
+        ["destroyed"],
+    ),
+    "dropped": (  # only the works hold it
+        """
+        dropped = busy("dropped")
+        dropped.queue(kw.Work(say, "dropped"))
+        del dropped
+        """,
+        ["dropped"],
+        [],
+    ),
+    "cycle": (
+        """
+        class Holder:
+            pass
+        def make_cycle():
+            holder = Holder()
+            holder.me = holder
+            holder.worker = busy("cycle", on_error=lambda work, error: holder)
+            holder.worker.queue(kw.Work(lambda: say(f"cycle {holder.me is holder}")))
+            return weakref.ref(holder)
+        cycle = make_cycle()
+        """,
+        ["cycle True"],
+        [],
+    ),
+    "frozen": (
+        """
+        frozen = kw.Worker("frozen", daemon=DAEMON)
+        frozen.freeze()
+        frozen.queue(kw.Work(say, "frozen"))
+        """,
+        ["frozen"],
+        [],
+    ),
+    "no thread": (
+        """
+        threadless = kw.Worker("threadless", daemon=DAEMON, start=False)
+        threadless.queue(kw.Work(say, "never"))
+        threadless.queue_delayed(kw.DelayedWork(say, "never"), 0.001)
+        """,
+        [],
+        [],
+    ),
+    "stopped": (
+        """
+        stopped = kw.Worker("stopped", daemon=DAEMON)
+        stopped.stop()
+        stopped.queue(kw.Work(say, "never"))
+        """,
+        [],
+        [],
+    ),
+    "disabled": (
+        """
+        disabled = busy("disabled")
+        disabled_work = kw.Work(say, "never")
+        disabled.queue(disabled_work)
+        disabled_work.disable()
+        """,
+        [],
+        [],
+    ),
+    "run by another": (
+        """
+        lent = kw.Worker("lent", daemon=DAEMON, start=False)
+        lent_entered = threading.Event()
+        lent.queue(kw.Work(lambda: (lent_entered.set(), until_asked())))
+        lent.queue(kw.Work(say, "lent"))
+        def lend():
+            lent.run()
+            say("lent returned")
+        threading.Thread(target=lend).start()
+        lent_entered.wait()
+        """,
+        ["lent", "lent returned"],
+        ["lent returned"],
+    ),
+    "flushers": (
+        """
+        flushed = busy("flushed")
+        flushed_works = [kw.Work(int), kw.DelayedWork(int)]
+        flushed.queue_many(flushed_works)
+        def flush(call):
+            call()
+            say("flushed")
+        calls = [flushed_works[0].flush, flushed_works[1].flush, flushed.flush]
+        for call in calls:
+            threading.Thread(target=flush, args=(call,)).start()
+        """,
+        ["flushed"] * 3,
+        ["flushed"] * 3,
+    ),
+    "atexit": (  # by then the exit has begun
+        """
+        def late():
+            say(f"late worker: {told(kw.Worker)}")
+            say(f"late queue: {told(early.queue, kw.Work(say, 'never'))}")
+            say(f"late flush: {told(early.flush)}")
+            say(f"late destroy: {told(early.destroy)}")
+        early = kw.Worker("early", daemon=DAEMON)
+        atexit.register(late)
+        """,
+        [
+            f"late worker: {REFUSAL}",
+            f"late queue: {REFUSAL}",
+            "late flush: None",
+            "late destroy: None",
+        ],
+        [
+            f"late worker: {REFUSAL}",
+            f"late queue: {REFUSAL}",
+            "late flush: None",
+            "late destroy: None",
+        ],
+    ),
+    "finalizers": (  # of what the module's teardown takes away
+        """
+        class Last:
+            def __init__(self, worker, work, line):
+                self.worker, self.work, self.error = worker, work, RuntimeError
+                self.write, self.line = sys.stdout.write, line + "\\n"
+            def __del__(self):
+                try:
+                    self.worker.queue(self.work)
+                except self.error:
+                    self.write(self.line)
+                repr(self.worker), repr(self.work)
+                self.work.flush()
+                self.work.cancel()
+                self.worker.flush()
+                self.worker.thaw()
+                self.worker.stop()
+                self.worker.destroy()
+        last_worker, last_work = kw.Worker("last", daemon=DAEMON), kw.Work(int)
+        last_worker.queue(last_work)
+        last_work.flush()
+        last = Last(last_worker, last_work, "last refused")
+        last.me = last  # so that it is the collector that finds it
+        """,
+        ["last refused"],
+        ["last refused"],
+    ),
+    "finalizers of the busy": (  # no frame of this module, whose globals would stay alive else
+        """
+        later_worker = kw.Worker("later", daemon=DAEMON)
+        later_gate = threading.Event()
+        later_work = kw.Work(later_gate.wait)
+        later_worker.queue(later_work)
+        while not later_work.executing:
+            time.sleep(0.001)
+        if not DAEMON:
+            later_gate.set()
+        later = Last(later_worker, later_work, "later refused")
+        """,
+        ["later refused"],
+        ["later refused"],
+    ),
+}
+
+# How the program ends: the source, the exit code, and what standard error has to be.
+ENDINGS: dict[str, tuple[str, int, str]] = {
+    "falls off": ("", 0, ""),
+    "error": ("raise LookupError('the end of main')", 1, r"Traceback .*LookupError: .* main\n"),
+    "sys.exit": ("sys.exit(7)", 7, ""),
+    "sys.exit with words": ("sys.exit('last words')", 1, "last words\n"),
+    "Ctrl-C": (
+        "signal.raise_signal(signal.SIGINT); time.sleep(100)",
+        -signal.SIGINT,
+        r"Traceback .*KeyboardInterrupt\n",
+    ),
+    "SIGTERM handled": (
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(8))\n"
+        "signal.raise_signal(signal.SIGTERM); time.sleep(100)",
+        8,
+        "",
+    ),
+    "SIGTERM": ("signal.raise_signal(signal.SIGTERM); time.sleep(100)", -signal.SIGTERM, ""),
+    "os._exit": ("os._exit(9)", 9, ""),
+}
+AT_ONCE = ("SIGTERM", "os._exit")  # these end the process where it stands
+
+
+def source_of(kinds, daemon, ending):
+    parts = [textwrap.dedent(KINDS[kind][0]) for kind in kinds]
+    return "\n".join(
+        [f"DAEMON = {daemon}", PROLOGUE, *parts, "say('main ends')", ENDINGS[ending][0]]
+    )
+
+
+def complaints(result, kinds, daemon, ending):
+    """What is wrong with how it went; the empty list: nothing."""
+    _, code, err = ENDINGS[ending]
+    found = []
+    if not result.in_time:
+        found.append("it hung")
+    if result.returncode != code:
+        found.append(f"exit code {result.returncode}")
+    if not re.fullmatch(err, result.stderr, re.DOTALL):
+        found.append("standard error")
+    lines = result.stdout.splitlines()
+    expected = ["main ends"]
+    for kind in kinds:
+        _, waited_for, dropped = KINDS[kind]
+        if ending in AT_ONCE:
+            expected += waited_for if kind == "destroyed" else []
+        else:
+            expected += dropped if daemon else waited_for
+        own = [line for line in lines if line in waited_for]
+        if own != [line for line in waited_for if line in own]:
+            found.append(f"order {own}")
+    if daemon or ending in AT_ONCE:
+        lines = [line for line in lines if line != "on_end"]
+    if ending in AT_ONCE:  # a worker that is dropped earlier goes on until then
+        lines = [line for line in lines if line != "dropped"]
+    if sorted(lines) != sorted(expected):
+        missing = [line for line in expected if line not in lines]
+        surplus = [line for line in lines if line not in expected]
+        found.append(f"missing {missing}, too many {surplus}")
+    if found:
+        found.append(f"out: {result.stdout}\nerr: {result.stderr}")
+    return found
+
+
+def check_all(kw, cases, **options):
+    """Run the cases, each kinds, daemon, ending by a name; all complaints of all at once."""
+    results = run_all(
+        {
+            name: lambda case=case: run_until(kw, source_of(*case), *QUIET, **options)
+            for name, case in cases.items()
+        }
+    )
+    wrong = {name: complaints(results[name], *case) for name, case in cases.items()}
+    wrong = {name: found for name, found in wrong.items() if found}
+    assert not wrong, "\n".join(f"{name}: {'; '.join(found)}" for name, found in wrong.items())
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+def test_all_is_outstanding_at_once(kw, daemon):
+    """Buffered, so that the output is whole only if it is flushed after the last work."""
+    cases = {ending: (list(KINDS), daemon, ending) for ending in ENDINGS if ending not in AT_ONCE}
+    check_all(kw, cases, buffered=True)
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+def test_process_ends_where_it_stands(kw, daemon):
+    check_all(kw, {ending: (list(KINDS), daemon, ending) for ending in AT_ONCE})
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+def test_each_kind_is_outstanding_alone(kw, daemon):
+    needs = {"finalizers of the busy": ["finalizers"]}
+    check_all(kw, {kind: ([*needs.get(kind, []), kind], daemon, "falls off") for kind in KINDS})
