@@ -24,7 +24,7 @@ pytestmark = [
 QUIET = ("-W", "ignore::ResourceWarning")
 
 PROLOGUE = """
-import asyncio, atexit, ctypes, gc, weakref
+import asyncio, atexit, concurrent.futures, ctypes, weakref
 
 def say(line):
     sys.stdout.write(line + "\\n")  # in one piece, unlike print
@@ -38,6 +38,9 @@ def told(call, *args):
 def until_asked():
     while not kw.should_stop():
         time.sleep(0.001)
+
+def fail_silently():
+    raise LookupError("nobody asks for it")
 
 def busy(name, **options):
     worker = kw.Worker(name, daemon=DAEMON, **options)
@@ -342,6 +345,187 @@ KINDS: dict[str, tuple[str, list[str], list[str]]] = {
         ["later refused"],
         ["later refused"],
     ),
+    "submitted": (
+        """
+        submitted = busy("submitted")
+        for number in range(20):
+            future = submitted.submit(say, f"submitted {number}")
+            future.add_done_callback(lambda future: future.cancelled() or say("submitted done"))
+        submitted.submit(fail_silently)  # a submitted call's error is the future's
+        """,
+        [line for number in range(20) for line in (f"submitted {number}", "submitted done")],
+        [],
+    ),
+    "cancelled future": (
+        """
+        cancelling = busy("cancelling")
+        assert cancelling.submit(say, "never").cancel()
+        """,
+        [],
+        [],
+    ),
+    "waiters": (  # threads that the exit joins
+        """
+        awaited = busy("awaited")
+        awaited_future = awaited.submit(int, "7")
+        def wait_for(call, good):
+            try:
+                answer = call()
+            except concurrent.futures.CancelledError:
+                answer = "was cancelled"
+            say(f"waiter {answer if answer != good else 'is content'}")
+        for call, good in (
+            (awaited_future.result, 7),
+            (awaited_future.exception, None),
+            (lambda: len(concurrent.futures.wait([awaited_future]).done), 1),
+            (lambda: len(list(concurrent.futures.as_completed([awaited_future]))), 1),
+        ):
+            threading.Thread(target=wait_for, args=(call, good)).start()
+        """,
+        ["waiter is content"] * 4,
+        # Dropped silently, but whoever waits is told.
+        ["waiter was cancelled"] * 2 + ["waiter is content"] * 2,
+    ),
+    "awaits": (  # in a loop on a thread that the exit joins
+        """
+        called = busy("called")
+        called_work = kw.Work(int)
+        called.queue(called_work)
+        def await_them():
+            async def tell(awaitable):
+                try:
+                    await awaitable
+                finally:
+                    say("await is over")
+            async def main():
+                calls = [called.call(int), called_work.flushed(), called.flushed()]
+                tasks = [asyncio.create_task(tell(call)) for call in calls]
+                await asyncio.sleep(0)
+                awaits_begun.set()
+                await asyncio.wait(tasks)
+                for task in tasks:
+                    task.cancelled() or task.exception()
+            asyncio.run(main())
+        awaits_begun = threading.Event()
+        threading.Thread(target=await_them).start()
+        awaits_begun.wait()
+        """,
+        ["await is over"] * 3,
+        ["await is over"] * 3,
+    ),
+    "room": (  # a call that waits for room when the exit begins
+        """
+        full = busy("full", max_pending=1)
+        full.queue(kw.Work(say, "full"))
+        def wait_for_room():
+            async def main():
+                task = asyncio.create_task(full.call(say, "never"))
+                await asyncio.sleep(0)
+                room_begun.set()
+                try:
+                    await task
+                except RuntimeError as error:
+                    say(f"room RuntimeError: {error}")
+            asyncio.run(main())
+        room_begun = threading.Event()
+        threading.Thread(target=wait_for_room).start()
+        room_begun.wait()
+        """,
+        ["full", f"room {REFUSAL}"],
+        [f"room {REFUSAL}"],
+    ),
+    "async with": (
+        """
+        left = busy("left")
+        left.queue(kw.Work(say, "left"))
+        def leave():
+            async def main():
+                async with left:
+                    left_begun.set()
+            asyncio.run(main())
+            say("async with is over")
+        left_begun = threading.Event()
+        threading.Thread(target=leave).start()
+        left_begun.wait()
+        """,
+        ["left", "async with is over"],
+        ["async with is over"],
+    ),
+    "map": (
+        """
+        mapped = busy("mapped")
+        all_at_once = mapped.map(lambda number: say(f"map {number}"), range(3))
+        some_at_once = mapped.map(lambda number: say(f"few {number}"), range(3), buffersize=2)
+        """,
+        ["map 0", "map 1", "map 2", "few 0", "few 1"],
+        [],
+    ),
+    "shut down": (
+        """
+        shut = busy("shut")
+        shut.submit(say, "shut")
+        shut.shutdown(wait=False)
+        """,
+        ["shut"],
+        [],
+    ),
+    "shut down and cancelled": (
+        """
+        emptied = busy("emptied")
+        emptied.queue(kw.Work(say, "emptied"))
+        emptied.submit(say, "never")
+        emptied.shutdown(wait=False, cancel_futures=True)
+        """,
+        ["emptied"],
+        [],
+    ),
+    "initializer": (  # one that is at work when the exit begins
+        """
+        def initialize(tag):
+            threading.main_thread().join()
+            if not DAEMON:
+                say(f"initialized {tag}")
+        initialized = kw.Worker(daemon=DAEMON, initializer=initialize, initargs=("here",))
+        initialized.queue(kw.Work(say, "after it"))
+        """,
+        ["initialized here", "after it"],
+        [],
+    ),
+    "broken": (
+        """
+        import concurrent.futures.thread, logging
+        logging.getLogger("concurrent.futures").addHandler(logging.NullHandler())
+        def break_it():
+            threading.main_thread().join()
+            raise LookupError
+        broken = kw.Worker(daemon=DAEMON, initializer=break_it)
+        broken.queue(kw.Work(say, "never"))
+        broken_future = broken.submit(say, "never")
+        broken_future.add_done_callback(lambda future: future.cancelled() or say(
+            f"broken {type(future.exception()).__name__}"))
+        """,
+        ["broken BrokenThreadPool"],
+        [],
+    ),
+    "watched": (
+        """
+        watched = busy("watched", watchdog=1000, traceback=True)
+        watched.queue(kw.Work(say, "watched"))
+        """,
+        ["watched"],
+        [],
+    ),
+    "native timers": (
+        """
+        tocking = busy("tocking")
+        tocking.queue_delayed(kw.NativeWork(libc.usleep, 10), 1000)
+        tocking.every(1000, kw.NativeWork(libc.usleep, 10))
+        native_beat = kw.Worker("native beat", daemon=DAEMON)
+        native_beat.every(0.001, kw.NativeWork(libc.usleep, 10))
+        """,
+        [],
+        [],
+    ),
 }
 
 # How the program ends: the source, the exit code, and what standard error has to be.
@@ -437,3 +621,124 @@ def test_process_ends_where_it_stands(kw, daemon):
 def test_each_kind_is_outstanding_alone(kw, daemon):
     needs = {"finalizers of the busy": ["finalizers"]}
     check_all(kw, {kind: ([*needs.get(kind, []), kind], daemon, "falls off") for kind in KINDS})
+
+
+# What a work can be doing that never ends.
+ENDLESS = {
+    "a loop": ("kw.Work(loop)", "<Work loop executing>"),
+    "a lock": ("kw.Work(lock)", "<Work lock executing>"),
+    "machine code": ("kw.NativeWork(libc.pause)", r"<NativeWork 0x[0-9a-f]+ executing>"),
+    "a submitted call": ("loop", r"<\w*Work loop executing>"),
+}
+
+
+@pytest.mark.parametrize("ending", [name for name in ENDINGS if name not in AT_ONCE])
+def test_work_that_never_ends_is_given_up(kw, ending):
+    """The output is whole, of atexit too; what other workers have pending has run."""
+    end, code, err = ENDINGS[ending]
+
+    def source(work):
+        return f"""
+DAEMON = False
+{PROLOGUE}
+def loop():
+    entered.set()
+    while True:
+        time.sleep(0.001)
+def lock():
+    entered.set()
+    threading.Event().wait()
+worker = kw.Worker("endless", exit_timeout=0.25)
+entered = threading.Event()
+what = {work}
+worker.submit(what) if callable(what) else worker.queue(what)
+while not worker.current_work:
+    time.sleep(0.001)
+for _ in range(3):
+    worker.queue(kw.Work(say, "never"))
+worker.queue_delayed(kw.DelayedWork(say, "never"), 1000)
+other = busy("other", exit_timeout=1000)
+other.queue(kw.Work(say, "ran"))
+atexit.register(say, "atexit")
+say("main ends")
+{end}
+"""
+
+    results = run_all(
+        {
+            name: lambda work=work: run_until(kw, source(work), *QUIET, buffered=True)
+            for name, (work, _) in ENDLESS.items()
+        }
+    )
+    for name, result in results.items():
+        what = ENDLESS[name][1]
+        line = f"pykworker: worker 'endless' given up at exit after 0.25 s: {what}, 3 pending\n"
+        assert result.in_time, (name, result.stderr)
+        assert result.stdout == "main ends\nran\natexit\n", (name, result.stderr)
+        assert re.fullmatch(err + line, result.stderr, re.DOTALL), (name, result.stderr)
+        assert result.returncode == code, name
+
+
+def test_work_that_ends_in_time_is_not_given_up(kw):
+    source = source_of(["queued", "submitted", "native"], False, "sys.exit")
+    source = source.replace("daemon=DAEMON", "exit_timeout=1000")
+    result = run_until(kw, source, *QUIET)
+    assert not complaints(result, ["queued", "submitted", "native"], False, "sys.exit")
+
+
+def test_each_worker_that_is_given_up_has_its_line(kw):
+    """One a worker; one without works has none, one that is a daemon neither."""
+    result = run_until(
+        kw,
+        """
+        def loop():
+            while True:
+                time.sleep(0.001)
+        workers = [kw.Worker(f"endless {number}", exit_timeout=0.1 * number) for number in range(3)]
+        workers.append(kw.Worker("daemon", daemon=True, exit_timeout=0.1))
+        for worker in workers:
+            worker.queue(kw.Work(loop))
+            while not worker.current_work:
+                time.sleep(0.001)
+        idle = kw.Worker("idle", exit_timeout=0)
+        idle.flush()
+        """,
+        *QUIET,
+    )
+    assert result.in_time
+    assert (result.stdout, result.returncode) == ("", 0)
+    told = sorted(re.findall(r"^pykworker: worker '([\w ]+)' given up .*$", result.stderr, re.M))
+    assert told == [f"endless {number}" for number in range(3)], result.stderr
+    assert len(result.stderr.splitlines()) == 3, result.stderr
+
+
+@pytest.mark.parametrize("how", ["LookupError('the end of main')", "SystemExit(7)"])
+def test_loop_of_main_ends_with_calls_outstanding(kw, how):
+    """asyncio.run cancels what is awaited: the pending one never runs, the running one goes on."""
+    result = run_until(
+        kw,
+        f"""
+        import asyncio
+        worker = kw.Worker()
+        entered = threading.Event()
+        def body():
+            entered.set()
+            while not kw.should_stop():
+                time.sleep(0.001)
+            print("running ends")
+        async def main():
+            running = asyncio.create_task(worker.call(body))
+            pending = asyncio.create_task(worker.call(print, "never"))
+            await asyncio.to_thread(entered.wait)
+            raise {how}
+        asyncio.run(main())
+        """,
+        *QUIET,
+    )
+    assert result.in_time
+    assert result.stdout == "running ends\n", result.stderr
+    if how.startswith("System"):
+        assert (result.stderr, result.returncode) == ("", 7)
+    else:
+        assert re.fullmatch(r"Traceback .*LookupError: the end of main\n", result.stderr, re.S)
+        assert result.returncode == 1
