@@ -316,6 +316,8 @@ SERVED_CALLS = {
         assert second.result(0) == 7
     """,
     "an initializer in run": """
+        import logging
+        logging.getLogger("concurrent.futures").addHandler(logging.NullHandler())
         initialized = kw.Worker(start=False, initializer=threading.Event().wait)
         assert interrupted(initialized.run)
         initialized.destroy()

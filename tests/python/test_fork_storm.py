@@ -546,7 +546,6 @@ def test_child_and_the_futures_of_the_parent(kw):
                 new_worker_works()
             fork(child)
             fork(lambda: (pending.cancel(), worker.shutdown(cancel_futures=True)))
-            worker.queue(kw.Work(fork, child))
             gate.set()
             assert pending.result() == 7
             assert running.result() == (None, True)
