@@ -698,6 +698,78 @@ say("main ends")
         assert result.returncode == code, name
 
 
+# Who waits on a thread that the exit joins, for what was given up.
+WAITERS = {
+    "flush": "work.flush",
+    "flush of a pending one": "pending.flush",
+    "flush of the worker": "worker.flush",
+    "cancel": "work.cancel",
+    "destroy": "worker.destroy",
+    "result": "call.result",
+    "result of a pending one": "pending_call.result",
+    "await of the call": "lambda: asyncio.run(worker.call(loop))",
+    "await of a flush": "lambda: asyncio.run(worker.flushed())",
+    "run": "worker.run",
+}
+
+
+def test_who_waits_for_what_is_given_up_does_not_keep_the_process(kw):
+    """Whatever becomes of these threads, the line is told and the process ends."""
+
+    def source(name, waiter):
+        return f"""
+{PROLOGUE.replace("DAEMON", "False")}
+def loop():
+    entered.set()
+    while True:
+        time.sleep(0.001)
+entered = threading.Event()
+worker = kw.Worker("endless", exit_timeout=0.25, start={name != "run"})
+work, pending = kw.Work(loop), kw.Work(int)
+if {name!r}.startswith("result"):
+    call, pending_call = worker.submit(loop), worker.submit(int)
+elif {name!r} != "await of the call":
+    worker.queue_many([work, pending])
+threading.excepthook = lambda args: None
+threading.Thread(target={waiter}).start()
+entered.wait()
+time.sleep(0.05)  # the sharper; it may come to its wait later
+sys.exit(7)
+"""
+
+    results = run_all(
+        {
+            name: lambda name=name, waiter=waiter: run_until(
+                kw, source(name, waiter), *QUIET, limit=8
+            )
+            for name, waiter in WAITERS.items()
+        }
+    )
+    wrong = {name: result.stderr for name, result in results.items() if not result.in_time}
+    assert not wrong, f"hung: {list(wrong)}"
+    assert {result.returncode for result in results.values()} == {7}
+    line = r"pykworker: worker 'endless' given up at exit after 0.25 s: .*\n"
+    for name, result in results.items():
+        assert re.fullmatch(line, result.stderr), (name, result.stderr)
+
+
+def test_without_standard_error_nothing_is_told(kw):
+    result = run_until(
+        kw,
+        """
+        worker = kw.Worker(exit_timeout=0.1)
+        entered = threading.Event()
+        worker.queue(kw.Work(lambda: (entered.set(), threading.Event().wait())))
+        entered.wait()
+        sys.stderr = None
+        sys.exit(7)
+        """,
+        *QUIET,
+    )
+    assert result.in_time
+    assert (result.stdout, result.stderr, result.returncode) == ("", "", 7)
+
+
 def test_work_that_ends_in_time_is_not_given_up(kw):
     source = source_of(["queued", "submitted", "native"], False, "sys.exit")
     source = source.replace("daemon=DAEMON", "exit_timeout=1000")
