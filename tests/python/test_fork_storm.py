@@ -582,6 +582,45 @@ def test_child_cancels_a_future_of_the_parent(kw):
     check(result, "7 []\n")
 
 
+def test_child_of_a_full_worker(kw):
+    """That it was left behind comes before that there is no room; nobody waits for room there."""
+    result = run_until(
+        kw,
+        f"LEFT_BEHIND = {LEFT_BEHIND!r}\n"
+        + PROLOGUE
+        + textwrap.dedent(
+            """
+            import asyncio
+            worker = kw.Worker(max_pending=1)
+            gate, entered = threading.Event(), threading.Event()
+            worker.queue(kw.Work(lambda: (entered.set(), gate.wait())))
+            entered.wait()
+            worker.queue(kw.Work(int))
+            async def call():
+                return await worker.call(int)
+            def child():
+                for ask in (
+                    lambda: worker.queue(kw.Work(int)),
+                    lambda: worker.queue_many([kw.Work(int)]),
+                    lambda: worker.queue_delayed(kw.DelayedWork(int), 1),
+                    lambda: worker.mod_delayed(kw.DelayedWork(int), 1),
+                    lambda: worker.every(1, int),
+                    lambda: worker.submit(int),
+                    lambda: list(worker.map(int, "1")),
+                    lambda: asyncio.run(call()),
+                ):
+                    assert told(ask) == f"RuntimeError: {LEFT_BEHIND}", told(ask)
+            fork(child)
+            gate.set()
+            worker.destroy()
+            print(problems)
+            """
+        ),
+        *QUIET,
+    )
+    check(result, "[]\n")
+
+
 def test_loop_of_the_child(kw):
     """asyncio in the child, with calls outstanding in the parent."""
     result = run_until(
