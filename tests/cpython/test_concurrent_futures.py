@@ -15,6 +15,7 @@ import pkgutil
 import sys
 import unittest
 import warnings
+from collections import Counter
 from types import ModuleType
 from typing import Any
 
@@ -42,6 +43,10 @@ LEFT_OUT = {
     "FutureTests": "no executor in it: makes futures of the standard class, in each state",
     "FailingInitializerResourcesTest": "executors of processes, which the class does not say",
 }
+
+
+# Some cases drop their executor, and one forks with threads about.
+IGNORED = ("ignore::ResourceWarning", "ignore:.*multi-threaded.*fork:DeprecationWarning")
 
 
 def interpreters_modules() -> list[ModuleType]:
@@ -87,6 +92,7 @@ def is_left_out(name: str) -> bool:
 def derive(base: type[unittest.TestCase], backend: str) -> type[unittest.TestCase]:
     """*base* with *backend*'s Worker, and without the cases that are left out."""
     body: dict[str, Any] = {"__module__": __name__, "backend": backend}
+    body["pytestmark"] = [pytest.mark.filterwarnings(ignored) for ignored in IGNORED]
     for case in unittest.defaultTestLoader.getTestCaseNames(base):
         if is_left_out(f"{base.__name__}.{case}"):
             body[case] = None
@@ -95,6 +101,28 @@ def derive(base: type[unittest.TestCase], backend: str) -> type[unittest.TestCas
 
 DERIVED = [derive(base, backend) for backend in BACKENDS for base in dict.fromkeys(CASES.values())]
 globals().update({kind.__name__: kind for kind in DERIVED})
+
+
+class Summary:
+    """A plugin: how many cases each backend has passed, in a line at the end."""
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        ours = {kind.__name__: kind.backend for kind in DERIVED}
+        counts: dict[str, Counter[str]] = {backend: Counter() for backend in BACKENDS}
+        for outcome in ("passed", "failed", "error", "skipped"):
+            for report in terminalreporter.getreports(outcome):
+                name = report.nodeid.split("::")[1:2]
+                if name and name[0] in ours:
+                    counts[ours[name[0]]][outcome] += 1
+        for backend, count in counts.items():
+            text = ", ".join(f"{number} {outcome}" for outcome, number in count.items())
+            line = f"CPython's executor tests, {backend}: {text or 'none run'}"
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def summary(pytestconfig: pytest.Config) -> None:
+    pytestconfig.pluginmanager.register(Summary())
 
 
 @pytest.fixture(autouse=True)
