@@ -70,6 +70,7 @@ _Hook = Callable[["Work[Any]"], object]
 _FOREVER = 2**64 - 1
 _LONGEST_POLL_NS = 2**32 - 2
 _ADAPTIVE_POLL = 2**32 - 1
+_MOST = 2**63  # works that may be pending; there is no room for so many
 _LONGEST_DELAY_NS = 2**62  # 146 years; from now it ends before the clock does
 
 # enum pykw_tell: what a core wants to be told of
@@ -229,8 +230,9 @@ class _Core:
         self.initargs = initargs
         self.initialized: threading.Thread | None = None  # the last thread that has called it
         self.watchdog = watchdog
-        self.origins = Origins() if traceback else None
+        self.origins = Origins(self.runs_begun) if traceback else None
         self.closed = False  # destroy was called
+        self.broken = False  # the initializer has failed
         self.rooms: deque[_Waiter] = deque()  # those that wait for a place on the list
         self.ends: list[_Waiter] = []  # those that wait for the thread to leave
         self.hooks: dict[str, _Hook] = {}  # by the event
@@ -240,7 +242,9 @@ class _Core:
             poll = _nanoseconds(busy_poll, _LONGEST_POLL_NS)
         # Not the strict encoding: a lone surrogate is legal in a str.
         encoded = name.encode("utf-8", "backslashreplace")
-        self.handle = _Handle(lib.pykw_worker_new(encoded, poll, max_pending or 0, id(self)))
+        self.handle = _Handle(
+            lib.pykw_worker_new(encoded, poll, min(max_pending or 0, _MOST), id(self))
+        )
         if not self.handle:
             raise MemoryError
         if initializer is not None:
@@ -298,6 +302,9 @@ class _Core:
         lib.pykw_worker_stats(self.handle, counters)
         return dict(zip(names, counters, strict=True))
 
+    def runs_begun(self) -> int:
+        return self.stats()["executed"]
+
     # -- called by C, on the worker's thread
 
     def thread_started(self) -> None:
@@ -320,6 +327,7 @@ class _Core:
             self.initializer(*self.initargs)
         except BaseException as failure:
             concurrent.futures._base.LOGGER.critical("Exception in initializer:", exc_info=True)
+            self.broken = True
             lib.pykw_worker_break(self.handle)
             while self.rooms:  # to be refused
                 self.room()
@@ -397,8 +405,7 @@ class _Core:
     # -- for the watchdog
 
     def look(self) -> tuple[int, Work[Any] | None, int | None]:
-        executed = self.stats()["executed"]
-        return executed, self.current_work(), lib.pykw_worker_ident(self.handle) or None
+        return self.runs_begun(), self.current_work(), lib.pykw_worker_ident(self.handle) or None
 
     def has_nothing_to_do(self) -> bool:
         stats = self.stats()
@@ -1029,7 +1036,8 @@ class Worker(WorkerBase, ExecutorMethods):
         From any thread that serves no worker; waits for nothing but the callbacks. As
         ``kthread_worker_run_pending``.
         """
-        return _serve_here(self._core, lib.pykw_worker_run_pending)
+        count = _serve_here(self._core, lib.pykw_worker_run_pending)
+        return 0 if self._core.broken else count
 
     def fileno(self) -> int:
         """A file descriptor that is readable while :meth:`run_pending` has something to do.
@@ -1313,7 +1321,7 @@ def _at_exit() -> None:
     global _exiting
     _exiting = True
     lib.pykw_note_exit()
-    cores = list(_live)
+    cores = [core for core in _live if not _watchdog.is_mine(core)]  # that goes on meanwhile
     for core in cores:  # all are asked before one is waited for
         if core.daemon:
             lib.pykw_worker_abandon(core.handle)

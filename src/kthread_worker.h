@@ -511,6 +511,14 @@ bool kthread_queue_work(struct kthread_worker *worker, struct kthread_work *work
 int kthread_queue_work_status(struct kthread_worker *worker, struct kthread_work *work);
 
 /*
+ * kthread_worker_refusal - does a worker refuse what is queued?
+ *
+ * Returns 0: not now; else -errno, as kthread_queue_work_status: of the worker, not of a work.
+ * From anywhere, signal handlers included; stale when it returns.
+ */
+int kthread_worker_refusal(struct kthread_worker *worker);
+
+/*
  * kthread_queue_delayed_work - queue a work after a delay
  * @worker: who shall run it
  * @dwork: initialised; the worker's until its function is called

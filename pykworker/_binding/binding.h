@@ -72,7 +72,6 @@ struct pykw_worker {
 	PyObject *runs;			/* see work.c; worker's thread, under the GIL */
 	uint64_t coalesced;		/* under the GIL */
 	bool abandoned;			/* nothing is queued any more; under the GIL */
-	bool closing;			/* its destruction was begun; under the GIL */
 	bool broken;			/* its initializer has failed: nothing runs; under the GIL */
 	_Atomic(uint32_t) tells;	/* enum pykw_tell: what the core object wants to know */
 	_Atomic(bool) leaving;		/* its thread has run its last work */

@@ -423,6 +423,8 @@ void pykw_release_dropped(struct pykw_worker *pw, struct pykw_work *w)
 {
 	const struct pykw_timer *timer = pykw_timer_of(w);
 
+	if (pykw_is_call(w))
+		pykw_end_call(w, NULL); /* its future is cancelled, if it is not already */
 	give_room(pw);
 	if (timer && w->extra->native)
 		pykw_release_after_run(w);

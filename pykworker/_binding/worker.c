@@ -149,8 +149,6 @@ static void on_dropped(struct kthread_worker *worker, struct kthread_work *work)
 	PyGILState_STATE before = PyGILState_Ensure();
 
 	pykw_end_ticks(w);
-	if (pykw_is_call(w))
-		pykw_end_call(w, NULL);
 	pykw_release_dropped(kthread_worker_data(worker), w);
 	PyGILState_Release(before);
 }
@@ -208,6 +206,14 @@ PyObject *pykw_broken_exception(void)
 	return pykw_fetch_exception();
 }
 
+/* A place on the list; or why there is none comes first. */
+static bool has_room(struct pykw_worker *pw)
+{
+	return !pw->max_pending ||
+	       atomic_load_explicit(&pw->pending, memory_order_relaxed) < pw->max_pending ||
+	       kthread_worker_refusal(pw->worker);
+}
+
 bool pykw_may_queue(struct pykw_worker *pw, struct pykw_work *w)
 {
 	PyObject *exception;
@@ -222,10 +228,7 @@ bool pykw_may_queue(struct pykw_worker *pw, struct pykw_work *w)
 		raise_refusal(-ESHUTDOWN);
 		return false;
 	}
-	/* One that is being destroyed says so itself. */
-	if (pw->max_pending && !pw->closing &&
-	    atomic_load_explicit(&pw->pending, memory_order_relaxed) >= pw->max_pending &&
-	    !(w && kthread_work_pending(pykw_kwork(w)))) {
+	if (!has_room(pw) && !(w && kthread_work_pending(pykw_kwork(w)))) {
 		PyErr_SetNone(pykw_the.full_error);
 		return false;
 	}
@@ -823,17 +826,14 @@ bool pykw_worker_freezing(uintptr_t worker)
 
 int pykw_worker_destroy(uintptr_t worker, uint64_t timeout_ns)
 {
-	from_handle(worker)->closing = true;
 	return wait_without_gil(kthread_destroy_worker_interruptible, worker, timeout_ns);
 }
 
 void pykw_worker_close(uintptr_t worker)
 {
 	struct kthread_worker *w = from_handle(worker)->worker;
-	PyThreadState *state;
+	PyThreadState *state = gil_leave();
 
-	from_handle(worker)->closing = true;
-	state = gil_leave();
 	kthread_close_worker(w);
 	gil_return(state);
 }
@@ -1004,8 +1004,7 @@ bool pykw_worker_has_room(uintptr_t worker)
 {
 	struct pykw_worker *pw = from_handle(worker);
 
-	return !pw->max_pending || pw->closing || pw->broken || pw->abandoned ||
-	       atomic_load_explicit(&pw->pending, memory_order_relaxed) < pw->max_pending;
+	return pw->broken || pw->abandoned || has_room(pw);
 }
 
 void pykw_note_exit(void)
