@@ -6,7 +6,7 @@ from __future__ import annotations
 import concurrent.futures.thread
 import importlib
 import os
-import threading
+import time
 import warnings
 from typing import Any
 
@@ -21,12 +21,10 @@ class SeenThread:
         self._path = f"/proc/self/task/{worker.native_id}"
 
     def join(self) -> None:
-        pause = threading.Event()
-        for _ in range(int(LIMIT / 0.001)):
-            if not os.path.exists(self._path):
-                return
-            pause.wait(0.001)
-        raise AssertionError("the worker's thread did not end")
+        end = time.monotonic() + LIMIT
+        while os.path.exists(self._path):
+            assert time.monotonic() < end, "the worker's thread did not end"
+            time.sleep(0.001)
 
 
 def executor_type(backend: str) -> type[Any]:
@@ -57,10 +55,38 @@ def executor_type(backend: str) -> type[Any]:
                 super().__init__(**options)
                 self._threads = {SeenThread(self)}
 
+            @property
+            def _broken(self) -> bool:
+                try:
+                    self.submit(int)
+                except concurrent.futures.BrokenExecutor:
+                    return True
+                return False
+
         kind = OneThread
     # The programs that some cases run import their executor by its name.
     kind.__name__ = "ThreadPoolExecutor"
     return kind
+
+
+def first_call_begins(kind: type[Any]) -> type[Any]:
+    """*kind*, whose first submit() returns when its call has begun.
+
+    As a rule that of ThreadPoolExecutor does, since it waits for the thread that it makes. A
+    Worker has its thread, and may be given many calls before that comes to the first one.
+    """
+
+    class Begun(kind):  # type: ignore[misc]
+        _first = True
+
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+            future = super().submit(fn, *args, **kwargs)
+            while self._first and not future.running() and not future.done():
+                time.sleep(0.0005)
+            self._first = False
+            return future
+
+    return Begun
 
 
 def install(kind: type[Any]) -> None:
