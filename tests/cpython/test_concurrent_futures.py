@@ -3,7 +3,7 @@
 
 The cases are those of the running interpreter's ``test.test_concurrent_futures``; none of their
 text is here. From each class that tests ThreadPoolExecutor one is derived for each backend, with a
-Worker in the place of it.
+Worker in the place of it; from that of futures one with our Future.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LEFT_OUT = {
     "ThreadPoolShutdownTest.test_threads_terminate": "three threads have to have begun",
     "ThreadPoolShutdownTest.test_thread_names_assigned": NO_PREFIX,
     "ThreadPoolShutdownTest.test_thread_names_default": NO_PREFIX,
-    "FutureTests": "no executor in it: makes futures of the standard class, in each state",
+    "FutureTests.test_cancel": "looks at the state: ours is notified as soon as it is cancelled",
     "FailingInitializerResourcesTest": "executors of processes, which the class does not say",
 }
 
@@ -142,6 +142,10 @@ def worker_in_its_place(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
         kind = one_thread.first_call_begins(kind)
     monkeypatch.setattr(request.cls, "executor_type", kind, raising=False)
     monkeypatch.setattr(concurrent.futures, "ThreadPoolExecutor", kind)
+    if request.cls.__name__.startswith("FutureTests"):
+        future_in_its_place(importlib.import_module(backend).Future, monkeypatch)
+        # What is logged is looked for on standard error, where it goes when nobody handles it.
+        monkeypatch.setattr(concurrent.futures._base.LOGGER, "propagate", False)
 
     def with_worker(run: Any) -> Any:
         def run_program(option: str, program: str) -> Any:
@@ -158,6 +162,20 @@ def worker_in_its_place(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
     yield
     # By this the cases tell that they have left a thread or a process.
     assert not support.environment_altered
+
+
+def future_in_its_place(kind: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the modules make their futures of *kind*, and those that they have made be of it."""
+    standard = concurrent.futures.Future
+    for module in MODULES:
+        for name, value in list(vars(module).items()):
+            if value is standard:
+                monkeypatch.setattr(module, name, kind)
+            elif isinstance(value, standard):
+                ours = kind()
+                for state in ("_state", "_exception", "_result"):
+                    setattr(ours, state, getattr(value, state))
+                monkeypatch.setattr(module, name, ours)
 
 
 def require_native() -> None:
