@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 ffi: Any
 lib: Any
+C_API: object
 
 class WorkBase:
     def __init__(self, fn: Callable[..., object], /, *args: Any, **kwargs: Any) -> None: ...

@@ -78,14 +78,28 @@ static void on_leave(struct kthread_worker *worker)
 	gil_forget(kthread_worker_data(worker));
 }
 
-static void on_dropped(struct kthread_worker *worker, struct kthread_work *work)
+/* Of others nothing is held, and it may be freed already. */
+static void on_dropped(struct kthread_worker *worker, struct kthread_work *work,
+		       kthread_work_func_t func)
 {
-	PyGILState_STATE before = PyGILState_Ensure();
+	PyGILState_STATE before;
 
 	(void)worker;
+	if (!pykw_is_own(func))
+		return;
+	before = PyGILState_Ensure();
 	pykw_end_ticks(pykw_object_of(work));
 	Py_DECREF((PyObject *)pykw_object_of(work));
 	PyGILState_Release(before);
+}
+
+/* Our own functions give it back themselves, where they have to. */
+static void on_begin(struct kthread_worker *worker, struct kthread_work *work)
+{
+	struct pykw_worker *pw = kthread_worker_data(worker);
+
+	if (pw->keeps_gil && !pykw_is_own(work->func))
+		gil_drop(pw);
 }
 
 static const struct kthread_worker_ops ops = {
@@ -93,7 +107,13 @@ static const struct kthread_worker_ops ops = {
 	.interrupted = on_interrupted,
 	.leave = on_leave,
 	.dropped = on_dropped,
+	.begin = on_begin,
 };
+
+struct pykw_worker *pykw_worker_of(struct kthread_worker *worker)
+{
+	return worker && worker->ops == &ops ? kthread_worker_data(worker) : NULL;
+}
 
 /* ---- queue: the methods of the type ---- */
 
@@ -221,6 +241,11 @@ static PyObject *worker_queue(PyObject *self, PyObject *work)
 		return raise_refusal(-ESHUTDOWN);
 	result = queue_one(pw, work);
 	return answer(pw, work, result, result > 0);
+}
+
+PyObject *pykw_queue(PyObject *worker, PyObject *work)
+{
+	return worker_queue(worker, work);
 }
 
 /* A work that can be delayed, the delay in nanoseconds, and perhaps the period. */
@@ -451,14 +476,19 @@ int pykw_make_worker_type(void)
 /* cffi can't return a Python object: they are put into a list of the caller's. */
 void pykw_export_types(uintptr_t id_list)
 {
+	PyObject *capsule;
+
 	if ((!pykw_work_type && pykw_make_work_types() < 0) ||
 	    (!pykw_worker_type && pykw_make_worker_type() < 0)) {
 		PyErr_WriteUnraisable(NULL);
 		return;
 	}
-	if (PyList_Append(from_id(id_list), (PyObject *)pykw_work_type) < 0 ||
-	    PyList_Append(from_id(id_list), (PyObject *)pykw_worker_type) < 0)
+	capsule = pykw_make_capsule();
+	if (!capsule || PyList_Append(from_id(id_list), (PyObject *)pykw_work_type) < 0 ||
+	    PyList_Append(from_id(id_list), (PyObject *)pykw_worker_type) < 0 ||
+	    PyList_Append(from_id(id_list), capsule) < 0)
 		PyErr_WriteUnraisable(NULL);
+	Py_XDECREF(capsule);
 }
 
 /* ---- coming and going ---- */
@@ -508,6 +538,7 @@ void pykw_worker_bind(uintptr_t id_worker, uintptr_t worker, uintptr_t id_owner)
 
 	object->owner = Py_NewRef(from_id(id_owner));
 	object->handle = from_handle(worker);
+	object->handle->owner = object->owner;
 	Py_XDECREF(before);
 }
 
@@ -672,10 +703,15 @@ void pykw_worker_current_work(uintptr_t worker, uintptr_t id_list)
 /* The work whose callback the calling thread is in, if it is one of ours. */
 void pykw_current_work(uintptr_t id_list)
 {
-	struct kthread_worker *worker = kthread_current_worker();
+	struct pykw_worker *pw = pykw_worker_of(kthread_current_worker());
 
-	if (worker)
-		pykw_worker_current_work((uintptr_t)kthread_worker_data(worker), id_list);
+	if (pw)
+		pykw_worker_current_work((uintptr_t)pw, id_list);
+}
+
+uintptr_t pykw_worker_core(uintptr_t worker)
+{
+	return (uintptr_t)from_handle(worker)->worker;
 }
 
 /* What run() is to raise, if anything. */
