@@ -56,7 +56,9 @@ static PyThreadState **const released = NULL;
 #undef Py_END_ALLOW_THREADS
 #define Py_END_ALLOW_THREADS (void)released; if (state) PyEval_RestoreThread(state); }
 #define RELEASE_GIL (released ? (void)(*released = PyEval_SaveThread()) : (void)0)
-""" + "".join(f"#define {name}(...) (RELEASE_GIL, {name}(__VA_ARGS__))\n" for name in WAITING.split())
+""" + "".join(
+    f"#define {name}(...) (RELEASE_GIL, {name}(__VA_ARGS__))\n" for name in WAITING.split()
+)
 
 ffibuilder = FFI()
 for name in ("core.cdef", "binding.cdef"):

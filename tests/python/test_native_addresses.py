@@ -5,19 +5,14 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import importlib
-import importlib.util
-import os
-import shutil
-import subprocess
 import sys
 import types
 import weakref
 
 import pytest
+from extensions import build, import_from, imported
 from helpers import hold
 
-REQUIRED = os.environ.get("REQUIRE_TOOLS") == "1"
 NEEDED = r"must be void \(\*\)\(void \*\), not "
 
 Callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -26,12 +21,6 @@ Longs = ctypes.c_long * 1
 
 class Pair(ctypes.Structure):
     _fields_ = (("x", ctypes.c_int), ("y", ctypes.c_int))
-
-
-def imported(name):
-    if REQUIRED and name != "numba":  # which is big: one run of .ci/run has it
-        return importlib.import_module(name)
-    return pytest.importorskip(name, reason=f"there is no {name}")
 
 
 @pytest.fixture
@@ -44,24 +33,6 @@ def run(kw, worker, address, data):
     assert worker.queue(work) is True
     work.flush()
     return work
-
-
-def build(directory, *command):
-    """Build a module in a directory that is imported from."""
-    if shutil.which("cc") is None and not REQUIRED:
-        pytest.skip("there is no C compiler")
-    done = subprocess.run(
-        [sys.executable, *command], cwd=directory, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def import_from(directory, name):
-    (path,) = directory.glob(f"{name}.*{'.pyd' if os.name == 'nt' else '.so'}")
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 # --- ctypes ------------------------------------------------------------------------------------
@@ -310,7 +281,8 @@ def test_capsule_of_something_else_is_refused(kw, name):
 
 
 def test_numba_cfunc(kw, worker):
-    numba = imported("numba")
+    # Big: one run of .ci/run has it.
+    numba = pytest.importorskip("numba", reason="there is no numba")
     int64_p = numba.types.CPointer(numba.types.int64)
 
     @numba.cfunc(numba.types.void(int64_p))
