@@ -177,9 +177,17 @@ struct kthread_worker_ops {
 	 * @work was pending and will not run, because its worker is closed or destroyed. It
 	 * is pending no more, and not touched afterwards; a run that began before may still
 	 * go on. Runs on the closing or destroying thread. A run that a cancel drops is told
-	 * by what the cancel returns.
+	 * by what the cancel returns. Whoever flushed @work may have freed it already, unless
+	 * the embedder keeps it: @func, which it was initialised with, says whose it is.
 	 */
-	void (*dropped)(struct kthread_worker *worker, struct kthread_work *work);
+	void (*dropped)(struct kthread_worker *worker, struct kthread_work *work,
+			kthread_work_func_t func);
+	/*
+	 * The function of @work is called as soon as this returns: the moment to give back
+	 * what was kept from one callback to the next, and this one does not know of. Not
+	 * called for works that kthread_next_work begins.
+	 */
+	void (*begin)(struct kthread_worker *worker, struct kthread_work *work);
 };
 
 /* What a thread waits for; inside only. */

@@ -7,6 +7,7 @@ from pykworker.native import Future
 
 ffi: Any
 lib: Any
+C_API: object
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

@@ -83,6 +83,7 @@ struct pykw_worker {
 	struct pykw_watch *watches;	/* under the GIL */
 	_Atomic(bool) traced;		/* the core object's trace() wants to know */
 	PyObject *interrupt;		/* what run() is to raise; under the GIL */
+	PyObject *owner;		/* frees this with its last reference; borrowed; NULL until bound */
 	bool keeps_gil;			/* its thread holds the GIL; that thread only */
 	bool on_main_thread;		/* its thread runs signal handlers; that thread only */
 	uint64_t handover_ns;		/* see gil.c; worker's thread only */
@@ -186,7 +187,13 @@ void gil_forget(struct pykw_worker *pw);
 extern PyTypeObject *pykw_work_type;
 int pykw_make_work_types(void);
 
-/* The object that a work of the core belongs to. */
+/*
+ * Other extensions queue works as well, see capi.c. Is one with this function that of a Work
+ * object?
+ */
+bool pykw_is_own(kthread_work_func_t func);
+
+/* The object that a work of the core belongs to, if it is one of ours. */
 struct pykw_work *pykw_object_of(struct kthread_work *work);
 
 /* A queueing of the Work said true. */
@@ -289,6 +296,12 @@ bool pykw_is_beyond_waiting(struct pykw_worker *pw);
 /* Raise what a wait in C was refused for. */
 void pykw_raise_wait_refusal(int error);
 
+/* What is kept for a worker of the core; NULL: it was not made in Python. */
+struct pykw_worker *pykw_worker_of(struct kthread_worker *worker);
+
+/* Worker.queue(work), of a Worker that is made. */
+PyObject *pykw_queue(PyObject *worker, PyObject *work);
+
 /* Call a method of the core object; an exception in it goes to sys.unraisablehook. */
 void pykw_tell_core(struct pykw_worker *pw, const char *method, PyObject *first,
 		    PyObject *second);
@@ -304,6 +317,11 @@ void pykw_interrupt(struct pykw_worker *pw, PyObject *exception);
 
 /* The exception being raised, as an object with its traceback; clears it. */
 PyObject *pykw_fetch_exception(void);
+
+/* ---- capi.c ---- */
+
+/* The table for other extensions, as a capsule. */
+PyObject *pykw_make_capsule(void);
 
 static inline void gil_keep(struct pykw_worker *pw)
 {

@@ -154,6 +154,12 @@ struct runs {
 static PyTypeObject *runs_type;
 
 static void run_python(struct kthread_work *work);
+static void run_native(struct kthread_work *work);
+
+bool pykw_is_own(kthread_work_func_t func)
+{
+	return func == run_python || func == run_native;
+}
 
 static struct pykw_work *current_work(struct pykw_worker *pw)
 {

@@ -158,14 +158,29 @@ static void on_progress(struct kthread_worker *worker)
 	PyGILState_Release(before);
 }
 
-static void on_dropped(struct kthread_worker *worker, struct kthread_work *work)
+/* Of others nothing is held, and it may be freed already. */
+static void on_dropped(struct kthread_worker *worker, struct kthread_work *work,
+		       kthread_work_func_t func)
 {
-	struct pykw_work *w = pykw_object_of(work);
-	PyGILState_STATE before = PyGILState_Ensure();
+	struct pykw_work *w;
+	PyGILState_STATE before;
 
+	if (!pykw_is_own(func))
+		return;
+	w = pykw_object_of(work);
+	before = PyGILState_Ensure();
 	pykw_end_ticks(w);
 	pykw_release_dropped(kthread_worker_data(worker), w);
 	PyGILState_Release(before);
+}
+
+/* Our own functions give it back themselves, where they have to. */
+static void on_begin(struct kthread_worker *worker, struct kthread_work *work)
+{
+	struct pykw_worker *pw = kthread_worker_data(worker);
+
+	if (pw->keeps_gil && !pykw_is_own(work->func))
+		gil_drop(pw);
 }
 
 static const struct kthread_worker_ops ops = {
@@ -175,7 +190,13 @@ static const struct kthread_worker_ops ops = {
 	.progress = on_progress,
 	.leave = on_leave,
 	.dropped = on_dropped,
+	.begin = on_begin,
 };
+
+struct pykw_worker *pykw_worker_of(struct kthread_worker *worker)
+{
+	return worker && worker->ops == &ops ? kthread_worker_data(worker) : NULL;
+}
 
 /* ---- queue: the methods of the type ---- */
 
@@ -375,6 +396,11 @@ static PyObject *worker_queue(PyObject *self, PyObject *work)
 		return NULL;
 	result = queue_one(pw, work);
 	return answer(pw, work, result, result > 0);
+}
+
+PyObject *pykw_queue(PyObject *worker, PyObject *work)
+{
+	return worker_queue(worker, work);
 }
 
 /* A work that can be delayed, the delay in nanoseconds, and perhaps the period. */
@@ -664,6 +690,7 @@ int pykw_make_worker_type(void)
 /* cffi can't return a Python object: they are put into a list of the caller's. */
 void pykw_export_types(uintptr_t id_list)
 {
+	PyObject *capsule;
 	PyTypeObject **types[] = { &pykw_work_type, &pykw_worker_type, &pykw_future_type,
 				   &pykw_call_type };
 
@@ -675,6 +702,10 @@ void pykw_export_types(uintptr_t id_list)
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
 		if (PyList_Append(from_id(id_list), (PyObject *)*types[i]) < 0)
 			PyErr_WriteUnraisable(NULL);
+	capsule = pykw_make_capsule();
+	if (!capsule || PyList_Append(from_id(id_list), capsule) < 0)
+		PyErr_WriteUnraisable(NULL);
+	Py_XDECREF(capsule);
 }
 
 /* ---- coming and going ---- */
@@ -728,6 +759,7 @@ void pykw_worker_bind(uintptr_t id_worker, uintptr_t worker, uintptr_t id_owner)
 
 	object->owner = Py_NewRef(from_id(id_owner));
 	object->handle = from_handle(worker);
+	object->handle->owner = object->owner;
 	Py_XDECREF(before);
 }
 
@@ -921,10 +953,15 @@ void pykw_worker_current_work(uintptr_t worker, uintptr_t id_list)
 /* The work whose callback the calling thread is in, if it is one of ours. */
 void pykw_current_work(uintptr_t id_list)
 {
-	struct kthread_worker *worker = kthread_current_worker();
+	struct pykw_worker *pw = pykw_worker_of(kthread_current_worker());
 
-	if (worker)
-		pykw_worker_current_work((uintptr_t)kthread_worker_data(worker), id_list);
+	if (pw)
+		pykw_worker_current_work((uintptr_t)pw, id_list);
+}
+
+uintptr_t pykw_worker_core(uintptr_t worker)
+{
+	return (uintptr_t)from_handle(worker)->worker;
 }
 
 /* What run() is to raise, if anything. */

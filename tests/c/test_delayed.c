@@ -782,10 +782,12 @@ struct drops {
 	void *last;
 };
 
-static void count_drop(struct kthread_worker *worker, struct kthread_work *work)
+static void count_drop(struct kthread_worker *worker, struct kthread_work *work,
+		       kthread_work_func_t func)
 {
 	struct drops *drops = kthread_worker_data(worker);
 
+	CHECK(func == work->func);
 	CHECK_EQ(kthread_work_busy(work), 0);
 	atomic_fetch_add(&drops->count, 1);
 	drops->last = work;
