@@ -2,6 +2,7 @@
 """Works in C and works in Python take turns on one thread."""
 
 import accumulate
+
 import pykworker as kw
 
 with kw.Worker("sums") as worker:

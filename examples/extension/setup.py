@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Two modules: one in C, and one in Cython where that is installed."""
 
-import pykworker
 from setuptools import Extension, setup
+
+import pykworker
 
 common = {
     "include_dirs": [pykworker.get_include()],
