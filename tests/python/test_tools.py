@@ -17,7 +17,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from helpers import LIMIT, Gate, hold, run_script, script_command
+from helpers import LIMIT, hold, run_script, script_command
 
 
 def traced_callback():
@@ -373,16 +373,3 @@ def test_traceback_of_a_callback_begins_in_the_users_code_or_the_packages(kw, wo
         assert all(
             frame.filename.startswith(package) or frame.filename == __file__ for frame in frames
         )
-
-
-def test_gate_of_the_worker_is_seen_by_name_in_a_thread_dump(kw):
-    """The system's own name of the thread, for top and gdb; Linux keeps 15 bytes of it."""
-    if sys.platform != "linux":
-        pytest.skip("reads /proc")
-    with kw.Worker("sensor") as worker:
-        gate = Gate()
-        worker.submit(gate)
-        gate.wait_entered()
-        comm = Path(f"/proc/self/task/{worker.native_id}/comm").read_text()
-        gate.open()
-    assert comm == "sensor\n" or sys.version_info < (3, 14)
