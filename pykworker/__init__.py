@@ -22,8 +22,9 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
+from pykworker import _subinterpreter
 from pykworker._version import __version__
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         BoundWork,
         DeadlockError,
         DelayedWork,
+        Future,
         NativeWork,
         PeriodicWork,
         Work,
@@ -40,6 +42,11 @@ if TYPE_CHECKING:
         current_work,
         should_stop,
     )
+elif _subinterpreter.refuses():
+
+    def __getattr__(_: str) -> NoReturn:
+        raise ImportError(_subinterpreter.REFUSAL, name=__name__)
+
 else:
     try:
         from pykworker import native as _backend
@@ -56,6 +63,7 @@ else:
     BoundWork = _backend.BoundWork
     DeadlockError = _backend.DeadlockError
     DelayedWork = _backend.DelayedWork
+    Future = _backend.Future
     NativeWork = _backend.NativeWork
     PeriodicWork = _backend.PeriodicWork
     Work = _backend.Work
@@ -69,6 +77,7 @@ __all__ = [
     "BoundWork",
     "DeadlockError",
     "DelayedWork",
+    "Future",
     "NativeWork",
     "PeriodicWork",
     "Work",

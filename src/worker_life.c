@@ -118,6 +118,7 @@ static void renew_destroyed(struct kthread_worker *list)
 	for (struct kthread_worker *w = list; w; w = w->registry_next) {
 		kthread_mutex_init(&w->lock);
 		store_relaxed(&w->flushing, 0);
+		store_relaxed(&w->watched, 0);
 		w->waiters = NULL;
 		w->drainers = 0;
 	}
@@ -146,6 +147,7 @@ static void after_fork_child(void)
 		/* current_work stays: that run does not end here, and nobody may think it has. */
 		store_relaxed(&w->sleep, AWAKE);
 		store_relaxed(&w->flushing, 0);
+		store_relaxed(&w->watched, 0);
 		w->waiters = NULL;
 		w->waits_for = NULL;
 		w->freezers = 0;
