@@ -205,7 +205,7 @@ def test_timer_that_runs_out_keeps_its_one_place(kw):
         for _ in range(2):
             with pytest.raises(queue.Full):
                 worker.queue(kw.Work(int))
-            wait_until(lambda: worker.stats()["delayed"] == 0)
+            wait_until(lambda: not late.remaining)
         ran = worker.run_pending()
         assert ran == 2
         assert worker.queue_many([kw.Work(int), kw.Work(int)]) == 2

@@ -52,12 +52,6 @@ def test_current_thread_is_one_of_threadings_own(kw):
     assert not one.is_alive()
 
 
-def test_thread_is_seen_before_its_first_callback(kw):
-    with kw.Worker("sensor") as worker:
-        assert "sensor" in [thread.name for thread in threading.enumerate()]
-        assert worker.ident in [thread.ident for thread in threading.enumerate()]
-
-
 def test_values_of_the_thread_last_as_long_as_it(kw, worker):
     local = threading.local()
     run(kw, worker, lambda: setattr(local, "count", getattr(local, "count", 0) + 1))
@@ -282,7 +276,7 @@ def test_py_spy_dumps_the_thread(kw, verb):
     if dump.returncode and "version" in dump.stderr:
         pytest.skip("py-spy does not know this interpreter")
     assert dump.returncode == 0, dump.stderr
-    (mine,) = [text for text in dump.stdout.split("\nThread ") if "held_in_here" in text]
+    (mine,) = [text for text in dump.stdout.split("\nThread ")[1:] if "held_in_here" in text]
     assert '"sensor"' in mine.partition("\n")[0]
 
 
