@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import importlib
+import logging
 import os
 import pkgutil
 import sys
@@ -144,8 +145,9 @@ def worker_in_its_place(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
     monkeypatch.setattr(concurrent.futures, "ThreadPoolExecutor", kind)
     if request.cls.__name__.startswith("FutureTests"):
         future_in_its_place(importlib.import_module(backend).Future, monkeypatch)
-        # What is logged is looked for on standard error, where it goes when nobody handles it.
-        monkeypatch.setattr(concurrent.futures._base.LOGGER, "propagate", False)
+        # What is logged is looked for on standard error, where it goes when pytest takes none.
+        logger = logging.getLogger("concurrent.futures")
+        monkeypatch.setattr(logger, "handlers", [logging.lastResort])
 
     def with_worker(run: Any) -> Any:
         def run_program(option: str, program: str) -> Any:
