@@ -48,8 +48,8 @@ LEFT_OUT = {
 LEFT_OUT_OF = {"pykworker.pure": {"FutureTests": "makes futures by hand: its are made with a call"}}
 
 
-# Cancels what is pending of fifty calls, and wants some to have run.
-FIRST_CALL_BEGINS = {"test_cancel_futures"}
+# These cancel what is pending, and want a call to have begun before; the second until 3.12.
+FIRST_CALL_BEGINS = {"test_cancel_futures", "test_cancel_futures_wait_false"}
 
 # Some cases drop their executor, and one forks with threads about.
 IGNORED = ("ignore::ResourceWarning", "ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -141,9 +141,8 @@ def worker_in_its_place(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
         return
     if backend == "pykworker":
         require_native()
-    kind = one_thread.executor_type(backend)
-    if request.node.name in FIRST_CALL_BEGINS:
-        kind = one_thread.first_call_begins(kind)
+    options = {"first_call_begins": request.node.name in FIRST_CALL_BEGINS}
+    kind = one_thread.executor_type(backend, **options)
     monkeypatch.setattr(request.cls, "executor_type", kind, raising=False)
     monkeypatch.setattr(concurrent.futures, "ThreadPoolExecutor", kind)
     if request.cls.__name__.startswith("FutureTests"):
@@ -155,7 +154,7 @@ def worker_in_its_place(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
     def with_worker(run: Any) -> Any:
         def run_program(option: str, program: str) -> Any:
             assert option == "-c"
-            return run(option, one_thread.preamble(backend) + program)
+            return run(option, one_thread.preamble(backend, **options) + program)
 
         return run_program
 
