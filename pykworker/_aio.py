@@ -23,7 +23,7 @@ class Watch(Protocol):
 Begin = Callable[[Callable[[], object]], Watch | None]
 
 
-async def wait_for(begin: Begin, unused: Callable[[], object] | None = None) -> None:
+async def wait_for(begin: Begin, unused: Callable[[], object] | None = None) -> bool:
     """Wait until what *begin* watches is over, without a thread and without polling.
 
     *begin* is called as ``begin(notify)``. It returns None when there is nothing to wait for;
@@ -50,7 +50,7 @@ async def wait_for(begin: Begin, unused: Callable[[], object] | None = None) -> 
 
     watch = begin(notify)
     if watch is None:
-        return
+        return False
     try:
         await over
     except asyncio.CancelledError:
@@ -58,3 +58,4 @@ async def wait_for(begin: Begin, unused: Callable[[], object] | None = None) -> 
         if notified and unused is not None:
             unused()
         raise
+    return True

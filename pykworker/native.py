@@ -128,6 +128,8 @@ def _refuse(code: int, late: str) -> NoReturn:
             raise RuntimeError("can't start new thread")
         case errno.EOVERFLOW:
             raise OverflowError("the work is disabled too often")
+        case errno.ECANCELED:
+            raise RuntimeError("the worker was given up at interpreter exit")
         case errno.ENOMEM:
             raise MemoryError
         case number:
@@ -265,6 +267,12 @@ class _Core:
         """Returns 0, or -errno."""
         handle = self.handle
         result = _wait(lambda _, ns: lib.pykw_worker_destroy(handle, ns), seconds)
+        if result == -errno.EDEADLK and self in _left_behind:
+            # Forked by its own callback: nobody is there to wait for.
+            lib.pykw_worker_abandon(handle, False)
+            result = 0
+        if _has_no_thread_left(result):
+            result = 0
         if result != -errno.EDEADLK:
             self.has_closed()
         if result == 0:
@@ -341,16 +349,16 @@ class _Core:
         for waiter in ends:
             waiter.tell()
 
-    def room(self) -> None:
-        """A work is pending no more: there is a place for the first who waits for one."""
+    def room(self) -> bool:
+        """A place on the list is free. Returns True: the first who waits for one has it now."""
         while True:
             try:
                 if self.rooms.popleft().tell():
-                    return
+                    return True
             except IndexError:
                 lib.pykw_worker_tell(self.handle, _ROOM, False)
                 if not self.rooms:
-                    return
+                    return False
                 lib.pykw_worker_tell(self.handle, _ROOM, True)  # one has come meanwhile
 
     def report(self, work: Work[Any], exception: BaseException) -> None:
@@ -413,6 +421,11 @@ class _Core:
 
     def tell_busy(self, wanted: bool) -> None:
         lib.pykw_worker_tell(self.handle, _BUSY, wanted)
+
+
+def _has_no_thread_left(result: int) -> bool:
+    """The interpreter finalizes, and has ended a daemon's thread: there is no end to wait for."""
+    return result == -errno.ECANCELED and sys.is_finalizing()
 
 
 def _is_interrupt(failure: BaseException) -> bool:
@@ -618,14 +631,17 @@ class DelayedWork(Work[_R]):
 class NativeWork(DelayedWork[None]):
     """A work whose callback is machine code: ``void (*)(void *)``, called without the GIL.
 
-    *address* is where the code is: an int, a ctypes or cffi function pointer, or an object
-    whose ``address`` is an int, as a compiled numba ``cfunc`` has. *data* is what it gets:
-    None, an int, a cffi pointer, or a ctypes pointer, array, structure or union; of the last
-    three, their address. Both are kept alive as long as the work, and so while C may use them.
-    It may be queued with a delay, and :meth:`Worker.every` has its code run periodically.
+    *address* is where the code is: an int, a ctypes or cffi function pointer, a function of a
+    cffi library, a capsule out of the ``__pyx_capi__`` of a Cython module, or an object whose
+    ``address`` is an int, as a compiled numba ``cfunc`` has. *data* is what it gets: None, an
+    int, a cffi pointer, or a ctypes pointer, array, structure or union; of the last three,
+    their address. Both objects are kept alive as long as the work, and so while C may use
+    them; a library that ``ffi.dlopen`` has opened is the caller's to keep. It may be queued with
+    a delay, and :meth:`Worker.every` has its code run periodically.
 
-    Raises TypeError for any other kind, and ValueError for an address that cannot be one. An
-    address that is no such function crashes the process.
+    Raises TypeError for any other kind and, where its type tells, for a function that takes or
+    returns anything else, or that needs the GIL; ValueError for an address that cannot be one.
+    An int that is no address of such a function crashes the process.
     """
 
     __slots__ = ("_address",)
@@ -741,6 +757,7 @@ _objects = {
     "Context": contextvars.Context,
     "DeadlockError": DeadlockError,
     "Full": queue.Full,
+    "is_finalizing": sys.is_finalizing,
     "Future": Future,
     "PlainFuture": concurrent.futures.Future,
     "serve": _serve,
@@ -822,6 +839,8 @@ class Worker(WorkerBase, ExecutorMethods):
         if getattr(self, "_core", None) is not None:
             raise RuntimeError("Worker.__init__() was called before")
         _reap_orphans()
+        if _exiting:
+            raise RuntimeError(_AFTER_EXIT)
         core = _Core(
             name,
             busy_poll=seconds,
@@ -949,7 +968,7 @@ class Worker(WorkerBase, ExecutorMethods):
         return None
 
     def _tell_room(self) -> None:
-        self._core.room()
+        lib.pykw_worker_give_room(self._core.handle)
 
     def work(self, fn: Callable[_P, _R]) -> BoundWork[_P, _R]:
         """Make *fn* a work bound to this worker; a decorator.
@@ -1077,7 +1096,7 @@ class Worker(WorkerBase, ExecutorMethods):
         core = self._core
         seconds = timeout_seconds(timeout)
         result = _wait(lambda _, ns: lib.pykw_worker_stop(core.handle, ns), seconds)
-        if result and result != -errno.ESHUTDOWN:
+        if result and result != -errno.ESHUTDOWN and not _has_no_thread_left(result):
             _refuse(result, "the callback did not end in time")
 
     def freeze(self, timeout: float | None = None) -> None:
@@ -1297,8 +1316,20 @@ def _reap_orphans() -> None:
 _left_behind: list[_Core] = []
 
 
+def _mend_main_thread(thread: threading.Thread) -> None:
+    """Forked by a callback, the child's main thread is a worker's, which threading did not make.
+
+    Before 3.13 threading expects a lock of it that it has not got, when the child ends.
+    """
+    if isinstance(thread, _WorkerThread) and getattr(thread, "_tstate_lock", thread) is None:
+        lock = threading.Lock()
+        lock.acquire()
+        thread._tstate_lock = lock  # type: ignore[attr-defined]
+
+
 def _after_fork_in_child() -> None:
     """C has marked the workers; nobody is to be warned of one that is the parent's."""
+    _mend_main_thread(threading.main_thread())
     for core in _live:
         lib.pykw_worker_after_fork(core.handle)
     _left_behind.extend(_live)  # the child may have been forked by a callback, and be in C
@@ -1321,26 +1352,33 @@ def _at_exit() -> None:
     global _exiting
     _exiting = True
     lib.pykw_note_exit()
-    cores = [core for core in _live if not _watchdog.is_mine(core)]  # that goes on meanwhile
-    for core in cores:  # all are asked before one is waited for
-        if core.daemon:
-            lib.pykw_worker_abandon(core.handle)
-            core.has_closed()
-        else:
-            core.close()
+    given_up: set[_Core] = set()
     begin = time.monotonic()
-    for core in cores:
-        if not core.daemon:
-            _destroy_at_exit(core, begin)
+    # One may have been made until just now. The watchdog's own goes on meanwhile.
+    while cores := [core for core in _live if core not in given_up and not _watchdog.is_mine(core)]:
+        for core in cores:  # all are asked before one is waited for
+            if core.daemon:
+                lib.pykw_worker_abandon(core.handle, False)
+                core.has_closed()
+                given_up.add(core)
+            else:
+                core.close()
+        for core in cores:
+            if not core.daemon and not _destroy_at_exit(core, begin):
+                given_up.add(core)
 
 
-def _destroy_at_exit(core: _Core, begin: float) -> None:
-    if core.exit_timeout is None:
-        core.destroy(None)
-    elif core.destroy(max(0.0, begin + core.exit_timeout - time.monotonic())):
-        work, pending = core.current_work(), core.stats()["pending"]
-        lib.pykw_worker_abandon(core.handle)
-        _unraisable.report_given_up(core.name, core.exit_timeout, work, pending)
+def _destroy_at_exit(core: _Core, begin: float) -> bool:
+    """Returns False: it was given up."""
+    seconds = core.exit_timeout
+    if seconds is not None:
+        seconds = max(0.0, begin + seconds - time.monotonic())
+    if not core.destroy(seconds):
+        return True
+    work, pending = core.current_work(), core.stats()["pending"]
+    lib.pykw_worker_abandon(core.handle, True)
+    _unraisable.report_given_up(core.name, core.exit_timeout or 0.0, work, pending)
+    return False
 
 
 try:

@@ -513,6 +513,8 @@ KTHREAD_INLINE bool run_one(struct kthread_worker *worker)
 	if (!work)
 		return false;
 	trace_execute_start(worker, work);
+	if (worker->ops && worker->ops->begin)
+		worker->ops->begin(worker, work);
 	func(work);
 	work = load_relaxed(&worker->current_work); /* another, after kthread_next_work */
 	if (!MENDED(NO_TOUCH_AFTER_CALLBACK))

@@ -170,6 +170,7 @@ def test_it_may_use_its_worker(kw):
     worker = kw.Worker(start=False, initializer=initialize)
     worker.queue(kw.Work(ran.append, 1))
     worker.start()
+    worker.flush()  # so that destroy() does not come first
     worker.destroy()
     assert ran == [1, 2, 3]
 
