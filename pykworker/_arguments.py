@@ -4,8 +4,15 @@
 from __future__ import annotations
 
 import math
+import operator
 
-__all__ = ["delay_seconds", "interval_seconds", "timeout_seconds"]
+__all__ = [
+    "callable_or_none",
+    "count_or_none",
+    "delay_seconds",
+    "interval_seconds",
+    "timeout_seconds",
+]
 
 
 def timeout_seconds(value: object, name: str = "timeout") -> float | None:
@@ -50,6 +57,28 @@ def interval_seconds(value: object, name: str = "interval") -> float:
     if seconds == 0:
         raise ValueError(f"{name} must be greater than 0")
     return seconds
+
+
+def count_or_none(value: object, name: str) -> int | None:
+    """Check a number of things that may be unlimited.
+
+    Returns the int, 1 at the least, or None. Raises TypeError for anything but an integer and
+    None, ValueError for one below 1.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+        raise TypeError(f"{name} must be an integer or None, not {type(value).__name__}")
+    count = operator.index(value)  # type: ignore[arg-type]
+    if count < 1:
+        raise ValueError(f"{name} must be at least 1")
+    return count
+
+
+def callable_or_none(value: object, name: str) -> None:
+    """Check what is to be called later. Raises TypeError for anything but a callable and None."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be a callable")
 
 
 def _seconds(value: object, name: str, what: str) -> float:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Errors that nobody catches go to :func:`sys.unraisablehook`."""
+"""What nobody is there to be told of: errors that nobody catches, works given up at exit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import traceback
 import types
 from typing import Any
 
-__all__ = ["report"]
+__all__ = ["report", "report_given_up"]
 
 # What the hook takes. The interpreter makes such objects but does not name the class.
 _UnraisableArgs: Any = next(
@@ -32,9 +32,33 @@ def _call(hook: Any, message: str, error: BaseException, culprit: object) -> Non
     fields = (type(error), error, error.__traceback__, message, culprit)
     if hook is not None and _UnraisableArgs is not None:
         hook(_UnraisableArgs(fields))
+        if hook is getattr(sys, "__unraisablehook__", None):
+            _print_notes(error)
     elif hook is not None and hook is not getattr(sys, "__unraisablehook__", None):
         names = ("exc_type", "exc_value", "exc_traceback", "err_msg", "object")
         hook(types.SimpleNamespace(**dict(zip(names, fields, strict=True))))
     elif sys.stderr is not None:
         print(f"{message}: {culprit!r}", file=sys.stderr)
         traceback.print_exception(error)
+
+
+def _print_notes(error: BaseException) -> None:
+    """The interpreter's own hook leaves them out."""
+    notes = getattr(error, "__notes__", None)
+    if isinstance(notes, list) and sys.stderr is not None:
+        for note in notes:
+            print(note, file=sys.stderr)
+
+
+def report_given_up(name: str, seconds: float, work: object, pending: int) -> None:
+    """The interpreter's exit waits no longer for a worker: a line on standard error."""
+    if sys.stderr is None:
+        return
+    with contextlib.suppress(BaseException):
+        what = "idle" if work is None else repr(work)
+        print(
+            f"pykworker: worker {name!r} given up at exit after {seconds:g} s: {what}, "
+            f"{pending} pending",
+            file=sys.stderr,
+            flush=True,
+        )

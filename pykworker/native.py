@@ -11,29 +11,47 @@ until the worker's thread is gone, also when the user has dropped the Worker bef
 from __future__ import annotations
 
 import atexit
+import concurrent.futures
+import concurrent.futures._base
+import contextvars
 import errno
 import functools
 import itertools
 import math
 import os
+import queue
+import sys
 import threading
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, Literal, NoReturn, ParamSpec, Self, TypeVar
+from concurrent.futures.thread import BrokenThreadPool
+from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypeVar
 
 from pykworker import _unraisable
 from pykworker._addresses import code_address, data_address
-from pykworker._arguments import delay_seconds, interval_seconds, timeout_seconds
-from pykworker._binding import WorkBase, WorkerBase, ffi, lib
+from pykworker._aio import wait_for
+from pykworker._arguments import (
+    callable_or_none,
+    count_or_none,
+    delay_seconds,
+    interval_seconds,
+    timeout_seconds,
+)
+from pykworker._binding import CallBase, FutureBase, WorkBase, WorkerBase, ffi, lib
 from pykworker._errors import DeadlockError
+from pykworker._executor import ExecutorMethods
+from pykworker._origin import Origins
 from pykworker._sentinel import CANCEL
+from pykworker._watchdog import Watchdog
 
 __all__ = [
     "CANCEL",
     "BoundWork",
     "DeadlockError",
     "DelayedWork",
+    "Future",
     "NativeWork",
     "PeriodicWork",
     "Work",
@@ -47,12 +65,16 @@ backend = "native"
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_Hook = Callable[["Work"], object]
+_Hook = Callable[["Work[Any]"], object]
 
 _FOREVER = 2**64 - 1
 _LONGEST_POLL_NS = 2**32 - 2
 _ADAPTIVE_POLL = 2**32 - 1
+_MOST = 2**63  # works that may be pending; there is no room for so many
 _LONGEST_DELAY_NS = 2**62  # 146 years; from now it ends before the clock does
+
+# enum pykw_tell: what a core wants to be told of
+_ENTER, _LEAVE, _ROOM, _NOTE, _BUSY = (1 << bit for bit in range(5))
 
 _flush_work = lib.pykw_flush_work
 _names = itertools.count()
@@ -106,6 +128,8 @@ def _refuse(code: int, late: str) -> NoReturn:
             raise RuntimeError("can't start new thread")
         case errno.EOVERFLOW:
             raise OverflowError("the work is disabled too often")
+        case errno.ECANCELED:
+            raise RuntimeError("the worker was given up at interpreter exit")
         case errno.ENOMEM:
             raise MemoryError
         case number:
@@ -126,6 +150,11 @@ class _WorkerThread(threading._DummyThread):
         self._over = threading.Event()
         super().__init__()  # registers it for the calling thread
         self.name = name
+        # As threading does for the threads that it makes.
+        if (profile := threading.getprofile()) is not None:
+            sys.setprofile(profile)
+        if (trace := threading.gettrace()) is not None:
+            sys.settrace(trace)
 
     def end(self) -> None:
         with threading._active_limbo_lock:  # type: ignore[attr-defined]
@@ -155,6 +184,25 @@ class _Handle(int):
             lib.pykw_worker_free(self)
 
 
+class _Waiter:
+    """A Watch of what Python itself keeps: somebody is notified once, unless he cancels."""
+
+    __slots__ = ("_notify",)
+
+    def __init__(self, notify: Callable[[], object]) -> None:
+        self._notify: Callable[[], object] | None = notify
+
+    def tell(self) -> bool:
+        notify, self._notify = self._notify, None
+        if notify is None:
+            return False
+        notify()
+        return True
+
+    def cancel(self) -> None:
+        self._notify = None
+
+
 # --- the core object ---------------------------------------------------------------------------
 
 
@@ -164,14 +212,31 @@ class _Core:
     def __init__(
         self,
         name: str,
+        *,
         busy_poll: float | None,
-        on_error: Callable[[Work, BaseException], object] | None,
+        on_error: Callable[[Work[Any], BaseException], object] | None,
         daemon: bool,
+        max_pending: int | None,
+        exit_timeout: float | None,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        watchdog: float | None,
+        traceback: bool,
     ) -> None:
         self.name = name
         self.on_error = on_error
         self.daemon = daemon
+        self.max_pending = max_pending
+        self.exit_timeout = exit_timeout
+        self.initializer = initializer
+        self.initargs = initargs
+        self.initialized: threading.Thread | None = None  # the last thread that has called it
+        self.watchdog = watchdog
+        self.origins = Origins(self.runs_begun) if traceback else None
         self.closed = False  # destroy was called
+        self.broken = False  # the initializer has failed
+        self.rooms: deque[_Waiter] = deque()  # those that wait for a place on the list
+        self.ends: list[_Waiter] = []  # those that wait for the thread to leave
         self.hooks: dict[str, _Hook] = {}  # by the event
         self.handle = _Handle(0)
         poll = _ADAPTIVE_POLL
@@ -179,9 +244,17 @@ class _Core:
             poll = _nanoseconds(busy_poll, _LONGEST_POLL_NS)
         # Not the strict encoding: a lone surrogate is legal in a str.
         encoded = name.encode("utf-8", "backslashreplace")
-        self.handle = _Handle(lib.pykw_worker_new(encoded, poll, id(self)))
+        self.handle = _Handle(
+            lib.pykw_worker_new(encoded, poll, min(max_pending or 0, _MOST), id(self))
+        )
         if not self.handle:
             raise MemoryError
+        if initializer is not None:
+            lib.pykw_worker_tell(self.handle, _ENTER, True)
+        if traceback:
+            lib.pykw_worker_tell(self.handle, _NOTE, True)
+        if watchdog is not None:
+            _watchdog.add(self)
         _live.add(self)
 
     def refuse_if_unusable(self) -> None:
@@ -194,11 +267,51 @@ class _Core:
         """Returns 0, or -errno."""
         handle = self.handle
         result = _wait(lambda _, ns: lib.pykw_worker_destroy(handle, ns), seconds)
+        if result == -errno.EDEADLK and self in _left_behind:
+            # Forked by its own callback: nobody is there to wait for.
+            lib.pykw_worker_abandon(handle, False)
+            result = 0
+        if _has_no_thread_left(result):
+            result = 0
         if result != -errno.EDEADLK:
-            self.closed = True
+            self.has_closed()
         if result == 0:
             _live.discard(self)
+            if self.watchdog is not None:
+                _watchdog.discard(self)
         return result
+
+    def close(self) -> None:
+        """Begin with the destruction; does not wait."""
+        lib.pykw_worker_close(self.handle)
+        self.has_closed()
+
+    def has_closed(self) -> None:
+        self.closed = True
+        while self.rooms:  # to be refused
+            self.room()
+
+    def leave_alone(self) -> None:
+        """It is closed, and nobody will destroy it: that is done when its thread has ended."""
+        if self.destroy(0):
+            _orphans.append(self)
+
+    def current_work(self) -> Work[Any] | None:
+        found: list[Work[Any]] = []
+        lib.pykw_worker_current_work(self.handle, id(found))
+        return found[0] if found else None
+
+    def stats(self) -> dict[str, int]:
+        names = (
+            "queued", "executed", "coalesced", "cancelled", "pending", "delayed", "sleeps",
+            "poll_hits",
+        )  # fmt: skip
+        counters = ffi.new(f"uint64_t[{len(names)}]")
+        lib.pykw_worker_stats(self.handle, counters)
+        return dict(zip(names, counters, strict=True))
+
+    def runs_begun(self) -> int:
+        return self.stats()["executed"]
 
     # -- called by C, on the worker's thread
 
@@ -212,7 +325,43 @@ class _Core:
         if isinstance(thread, _WorkerThread):
             thread.end()
 
-    def report(self, work: Work, exception: BaseException) -> None:
+    def enter(self) -> None:
+        """A thread is about to serve it: has that called the initializer?"""
+        thread = threading.current_thread()
+        if self.initializer is None or thread is self.initialized:
+            return
+        self.initialized = thread
+        try:
+            self.initializer(*self.initargs)
+        except BaseException as failure:
+            concurrent.futures._base.LOGGER.critical("Exception in initializer:", exc_info=True)
+            self.broken = True
+            lib.pykw_worker_break(self.handle)
+            while self.rooms:  # to be refused
+                self.room()
+            if _is_interrupt(failure):
+                raise
+
+    def leave(self) -> None:
+        """The thread has run its last work."""
+        lib.pykw_worker_tell(self.handle, _LEAVE, False)
+        ends, self.ends = self.ends, []
+        for waiter in ends:
+            waiter.tell()
+
+    def room(self) -> bool:
+        """A place on the list is free. Returns True: the first who waits for one has it now."""
+        while True:
+            try:
+                if self.rooms.popleft().tell():
+                    return True
+            except IndexError:
+                lib.pykw_worker_tell(self.handle, _ROOM, False)
+                if not self.rooms:
+                    return False
+                lib.pykw_worker_tell(self.handle, _ROOM, True)  # one has come meanwhile
+
+    def report(self, work: Work[Any], exception: BaseException) -> None:
         """A callback has let an exception out."""
         if self.on_error is None:
             _unraisable.report("Exception ignored in work", exception, work)
@@ -224,9 +373,23 @@ class _Core:
                     raise
                 _unraisable.report("Exception ignored in on_error", failure, self.on_error)
 
+    def add_origin(self, work: Work[Any], exception: BaseException) -> None:
+        """A callback has let an exception out."""
+        if self.origins is not None:
+            self.origins.add_to(work, exception)
+
     # -- called by C, on whatever thread queues, and on the worker's
 
-    def trace(self, event: str, work: Work) -> None:
+    def note_origin(self, work: Work[Any]) -> None:
+        """It is about to be queued."""
+        if self.origins is not None:
+            self.origins.note(work)
+
+    def busy(self) -> None:
+        """Something is about to be queued, and nobody looks."""
+        _watchdog.begin(self)
+
+    def trace(self, event: str, work: Work[Any]) -> None:
         """A work was queued, is about to begin, or has ended."""
         hook = self.hooks.get(event)
         if hook is None:
@@ -247,6 +410,23 @@ class _Core:
             raise TypeError(f"on_{event} must be callable or None, not {type(hook).__name__}")
         lib.pykw_worker_trace(self.handle, id(self.hooks))
 
+    # -- for the watchdog
+
+    def look(self) -> tuple[int, Work[Any] | None, int | None]:
+        return self.runs_begun(), self.current_work(), lib.pykw_worker_ident(self.handle) or None
+
+    def has_nothing_to_do(self) -> bool:
+        stats = self.stats()
+        return not (stats["pending"] or stats["delayed"] or self.current_work())
+
+    def tell_busy(self, wanted: bool) -> None:
+        lib.pykw_worker_tell(self.handle, _BUSY, wanted)
+
+
+def _has_no_thread_left(result: int) -> bool:
+    """The interpreter finalizes, and has ended a daemon's thread: there is no end to wait for."""
+    return result == -errno.ECANCELED and sys.is_finalizing()
+
 
 def _is_interrupt(failure: BaseException) -> bool:
     """Ctrl-C on the main thread: in run() it ends that, and C sees to it."""
@@ -257,6 +437,7 @@ def _is_interrupt(failure: BaseException) -> bool:
 
 
 _live: set[_Core] = set()  # those whose thread may call
+_watchdog = Watchdog(lambda: Worker("pykworker-watchdog", daemon=True))
 
 
 def _serve(runs: Iterable[Callable[[], object]]) -> None:
@@ -265,17 +446,15 @@ def _serve(runs: Iterable[Callable[[], object]]) -> None:
         run()
 
 
-lib.pykw_set_objects(id(_serve), id(CANCEL))
-
-
 # --- works -------------------------------------------------------------------------------------
 
 
-class Work(WorkBase):
+class Work(WorkBase, Generic[_R]):
     """A function with an identity, to be queued on a worker.
 
     *fn* is called as ``fn(*args, **kwargs)`` on the worker's thread; what it returns is dropped.
-    TypeError when it can't be called.
+    With a *context* it is called in that, else in the thread's own. TypeError when it can't be
+    called, and for a *context* that is no ``contextvars.Context``.
 
     A work never runs twice at once. It may be queued any number of times, by its own callback
     too, and on another worker once it is idle. Nothing need be kept: a worker holds what is
@@ -362,6 +541,18 @@ class Work(WorkBase):
             raise RuntimeError("enable() without disable()")
         return enabled
 
+    async def flushed(self) -> None:
+        """As :meth:`flush`, to be awaited: the event loop goes on meanwhile.
+
+        No thread is made, and nothing is polled: the worker tells. Cancelling the wait changes
+        nothing else.
+
+        Raises RuntimeError in a forked child for a work that was pending in the parent.
+
+        From a coroutine on an asyncio loop.
+        """
+        await wait_for(self._watch_flush)
+
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"cannot pickle {type(self).__name__!r} object")
 
@@ -369,7 +560,7 @@ class Work(WorkBase):
         return _describe(self, getattr(self.fn, "__qualname__", None) or repr(self.fn))
 
 
-def _describe(work: Work, name: str) -> str:
+def _describe(work: Work[Any], name: str) -> str:
     states = ["executing"] if work.executing else []
     if work._remaining() is not None:
         states.append("delayed")
@@ -378,7 +569,7 @@ def _describe(work: Work, name: str) -> str:
     return f"<{type(work).__name__} {name} {' and '.join(states) or 'idle'}>"
 
 
-class BoundWork(Work, Generic[_P, _R]):
+class BoundWork(Work[_R], Generic[_P, _R]):
     """A work bound to its worker, made by ``@worker.work``.
 
     It holds its worker. Called like the function that it wraps, it calls that function at
@@ -403,19 +594,54 @@ class BoundWork(Work, Generic[_P, _R]):
 
     def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """Call the function here and now."""
-        return self.fn(*args, **kwargs)  # type: ignore[return-value]
+        result: _R = self.fn(*args, **kwargs)
+        return result
 
 
-class NativeWork(Work):
+class DelayedWork(Work[_R]):
+    """A work that may also be queued with a delay; *fn*, *args*, *kwargs* as for :class:`Work`.
+
+    See :meth:`Worker.queue_delayed` and :meth:`Worker.mod_delayed`. It is pending while its
+    timer runs. As ``struct kthread_delayed_work``.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        fn: Callable[..., _R],
+        /,
+        *args: Any,
+        context: contextvars.Context | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(fn, *args, context=context, **kwargs)
+        self._init_timer()
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until its timer runs out, 0.0 at the least; None: no timer runs.
+
+        A live snapshot, stale when read.
+        """
+        nanoseconds = self._remaining()
+        return None if nanoseconds is None else nanoseconds / 1e9
+
+
+class NativeWork(DelayedWork[None]):
     """A work whose callback is machine code: ``void (*)(void *)``, called without the GIL.
 
-    *address* is where the code is: an int, a ctypes or cffi function pointer, or an object
-    whose ``address`` is an int, as a compiled numba ``cfunc`` has. *data* is what it gets:
-    None, an int, a cffi pointer, or a ctypes pointer, array, structure or union; of the last
-    three, their address. Both are kept alive as long as the work, and so while C may use them.
+    *address* is where the code is: an int, a ctypes or cffi function pointer, a function of a
+    cffi library, a capsule out of the ``__pyx_capi__`` of a Cython module, or an object whose
+    ``address`` is an int, as a compiled numba ``cfunc`` has. *data* is what it gets: None, an
+    int, a cffi pointer, or a ctypes pointer, array, structure or union; of the last three,
+    their address. Both objects are kept alive as long as the work, and so while C may use
+    them; a library that ``ffi.dlopen`` has opened is the caller's to keep. It may be queued with
+    a delay, and :meth:`Worker.every` has its code run periodically.
 
-    Raises TypeError for any other kind, and ValueError for an address that cannot be one. An
-    address that is no such function crashes the process.
+    Raises TypeError for any other kind and, where its type tells, for a function that takes or
+    returns anything else, or that needs the GIL; ValueError for an address that cannot be one.
+    An int that is no address of such a function crashes the process.
     """
 
     __slots__ = ("_address",)
@@ -425,6 +651,7 @@ class NativeWork(Work):
     def __init__(self, address: object, data: object = None) -> None:
         number = code_address(address)
         self._init_native(number, data_address(data) or 0, address, (data,))
+        self._init_timer()
         self._address = number
 
     @property
@@ -441,30 +668,7 @@ class NativeWork(Work):
         return _describe(self, f"{self._address:#x}")
 
 
-class DelayedWork(Work):
-    """A work that may also be queued with a delay; *fn*, *args*, *kwargs* as for :class:`Work`.
-
-    See :meth:`Worker.queue_delayed` and :meth:`Worker.mod_delayed`. It is pending while its
-    timer runs. As ``struct kthread_delayed_work``.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, fn: Callable[..., object], /, *args: Any, **kwargs: Any) -> None:
-        super().__init__(fn, *args, **kwargs)
-        self._init_timer()
-
-    @property
-    def remaining(self) -> float | None:
-        """Seconds until its timer runs out, 0.0 at the least; None: no timer runs.
-
-        A live snapshot, stale when read.
-        """
-        nanoseconds = self._remaining()
-        return None if nanoseconds is None else nanoseconds / 1e9
-
-
-class PeriodicWork(DelayedWork):
+class PeriodicWork(DelayedWork[_R]):
     """A work that runs every *interval* seconds; made by :meth:`Worker.every`, not by the user.
 
     The next tick is armed when a run begins, so that it is executing and pending then. Ticks
@@ -472,17 +676,30 @@ class PeriodicWork(DelayedWork):
 
     It ends with :meth:`cancel` and :meth:`disable`, when its callback returns
     :data:`pykworker.CANCEL`, and with its worker. From then on it is a delayed work like any
-    other. A flush has the present tick run now, and leaves the later ones where they were;
+    other. :attr:`fn` may be a :class:`NativeWork`: then its code runs at each tick, without the
+    GIL. A flush has the present tick run now, and leaves the later ones where they were;
     :meth:`Worker.mod_delayed` moves the next tick, and the later ones with it.
     """
 
     __slots__ = ("_interval",)
 
     def __init__(
-        self, interval: float, fn: Callable[..., object], /, *args: Any, **kwargs: Any
+        self,
+        interval: float,
+        fn: Callable[..., _R] | NativeWork,
+        /,
+        *args: Any,
+        context: contextvars.Context | None = None,
+        **kwargs: Any,
     ) -> None:
         seconds = interval_seconds(interval)
-        super().__init__(fn, *args, **kwargs)
+        if isinstance(fn, NativeWork):
+            if args or kwargs or context is not None:
+                raise TypeError("a NativeWork takes neither arguments nor a context")
+            self._init_native(fn.address, data_address(fn.data) or 0, fn, ())
+            self._init_timer()
+        else:
+            super().__init__(fn, *args, context=context, **kwargs)
         self._interval = seconds
 
     @property
@@ -496,6 +713,58 @@ class PeriodicWork(DelayedWork):
         return self._missed
 
 
+# --- submitted calls ---------------------------------------------------------------------------
+
+
+class Call(CallBase, Work[_R]):
+    """The work of a submitted call, as hooks and :func:`current_work` see it.
+
+    Queued again, it does nothing: a call is made once.
+    """
+
+    __slots__ = ("__weakref__",)
+
+
+class Future(FutureBase, concurrent.futures.Future[_R]):
+    """The result to come of a submitted call; made by :meth:`Worker.submit`, not by the user.
+
+    A :class:`concurrent.futures.Future` in all: ``concurrent.futures.wait``, ``as_completed``
+    and ``asyncio.wrap_future`` take it. :meth:`result` and :meth:`exception` wait as a flush
+    does: a deadlock is told, and :meth:`cancel` takes the call off the worker's list.
+    """
+
+    __slots__ = ()
+
+    def _cancel_and_notify(self) -> bool:
+        """:meth:`cancel`, where somebody has asked for the condition."""
+        with self._condition:
+            if self._state != "PENDING":
+                return self.cancelled()
+            self._state = "CANCELLED_AND_NOTIFIED"
+            for waiter in self._waiters:
+                waiter.add_cancelled(self)
+            self._condition.notify_all()
+        self._invoke_callbacks()  # type: ignore[attr-defined]
+        return True
+
+
+_objects = {
+    "CANCEL": CANCEL,
+    "BrokenThreadPool": BrokenThreadPool,
+    "Call": Call,
+    "CancelledError": concurrent.futures.CancelledError,
+    "Condition": threading.Condition,
+    "Context": contextvars.Context,
+    "DeadlockError": DeadlockError,
+    "Full": queue.Full,
+    "is_finalizing": sys.is_finalizing,
+    "Future": Future,
+    "PlainFuture": concurrent.futures.Future,
+    "serve": _serve,
+}
+lib.pykw_set_objects(id(_objects))
+
+
 def _interval_ns(seconds: float) -> int:
     return max(1, _nanoseconds(seconds, _LONGEST_DELAY_NS))
 
@@ -503,7 +772,7 @@ def _interval_ns(seconds: float) -> int:
 # --- workers -----------------------------------------------------------------------------------
 
 
-class Worker(WorkerBase):
+class Worker(WorkerBase, ExecutorMethods):
     """One thread that runs works one after the other, in the order of their queueing.
 
     *name* is its name and that of its thread; None: ``kworker-N``. *busy_poll*, in seconds, is
@@ -513,6 +782,18 @@ class Worker(WorkerBase):
     ``sys.unraisablehook`` is. With *daemon* the interpreter's exit drops what is pending, and
     does not wait for the running callback. Without *start* it only collects, until
     :meth:`start` or :meth:`run` gives it a thread, or :meth:`run_pending` is called.
+
+    *max_pending* is how many works may be pending at once, delayed ones included: whoever queues
+    or submits beyond gets ``queue.Full``; None: any number. *watchdog*, in seconds: a callback
+    that runs longer is reported once, as a RuntimeWarning with its stack; None: none is.
+    *exit_timeout*, in seconds, is how long the interpreter's exit waits for it, before it is
+    given up with a line on standard error; None: as long as it takes. *initializer* is called
+    as ``initializer(*initargs)`` on its thread before the first work, and on each other thread
+    that it is given; when it raises, the worker takes nothing more. With *traceback* an exception
+    of a callback gets a note that says where the work was queued.
+
+    It is a ``concurrent.futures.Executor`` as well: :meth:`submit`, :meth:`map`, :meth:`shutdown`.
+    From asyncio: :meth:`call`, :meth:`flushed` and ``async with``.
 
     ``on_queue``, ``on_start`` and ``on_end`` may be set to functions that are called with the
     work when it is queued, when it begins and when it has ended.
@@ -528,9 +809,15 @@ class Worker(WorkerBase):
         name: str | None = None,
         *,
         busy_poll: float | None = None,
-        on_error: Callable[[Work, BaseException], object] | None = None,
+        on_error: Callable[[Work[Any], BaseException], object] | None = None,
         daemon: bool = False,
         start: bool = True,
+        max_pending: int | None = None,
+        watchdog: float | None = None,
+        exit_timeout: float | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        traceback: bool = False,
     ) -> None:
         if name is None:
             name = f"kworker-{next(_names)}"
@@ -544,10 +831,28 @@ class Worker(WorkerBase):
         seconds = timeout_seconds(busy_poll, "busy_poll")
         if seconds is None and not adaptive:
             seconds = _LONGEST_POLL_NS / 1e9  # infinity
+        callable_or_none(initializer, "initializer")
+        limit = count_or_none(max_pending, "max_pending")
+        allowed = None if watchdog is None else interval_seconds(watchdog, "watchdog")
+        exit_seconds = timeout_seconds(exit_timeout, "exit_timeout")
+        initargs = tuple(initargs)
         if getattr(self, "_core", None) is not None:
             raise RuntimeError("Worker.__init__() was called before")
         _reap_orphans()
-        core = _Core(name, seconds, on_error, bool(daemon))
+        if _exiting:
+            raise RuntimeError(_AFTER_EXIT)
+        core = _Core(
+            name,
+            busy_poll=seconds,
+            on_error=on_error,
+            daemon=bool(daemon),
+            max_pending=limit,
+            exit_timeout=exit_seconds,
+            initializer=initializer,
+            initargs=initargs,
+            watchdog=allowed,
+            traceback=bool(traceback),
+        )
         if start:
             try:
                 _start(core)
@@ -559,7 +864,7 @@ class Worker(WorkerBase):
 
     # -- works: queue() and queue_many() are the base's
 
-    def queue_delayed(self, work: DelayedWork, delay: float) -> bool:
+    def queue_delayed(self, work: DelayedWork[Any], delay: float) -> bool:
         """Put *work* at the tail of the list in *delay* seconds; 0: now, as :meth:`queue`.
 
         It is pending from now on. Never early: when the time is over, by ``time.monotonic()``,
@@ -579,7 +884,7 @@ class Worker(WorkerBase):
             raise TypeError(f"queue_delayed() takes a DelayedWork, not {type(work).__name__}")
         return self._queue_delayed(work, _delay_ns(delay))
 
-    def mod_delayed(self, work: DelayedWork, delay: float) -> bool:
+    def mod_delayed(self, work: DelayedWork[Any], delay: float) -> bool:
         """Have *work* run in *delay* seconds, whatever was asked for before.
 
         Its timer, if one runs, or its place on the list is given up for the new delay; with 0
@@ -599,9 +904,18 @@ class Worker(WorkerBase):
         return self._mod_delayed(work, _delay_ns(delay))
 
     def every(
-        self, interval: float, fn: Callable[..., object], /, *args: Any, **kwargs: Any
-    ) -> PeriodicWork:
+        self,
+        interval: float,
+        fn: Callable[..., _R] | NativeWork,
+        /,
+        *args: Any,
+        context: contextvars.Context | None = None,
+        **kwargs: Any,
+    ) -> PeriodicWork[_R]:
         """Have ``fn(*args, **kwargs)`` run every *interval* seconds, first in one interval.
+
+        *fn* may be a NativeWork, which is not queued itself: its code runs, without the GIL.
+        *context* as for :class:`Work`.
 
         The deadlines are absolute: a run that begins late does not put off those that follow.
         Ticks that have passed when a run begins are skipped, and counted in
@@ -615,10 +929,46 @@ class Worker(WorkerBase):
 
         From any thread, callbacks included; never waits.
         """
-        work = PeriodicWork(interval, fn, *args, **kwargs)
+        work = PeriodicWork(interval, fn, *args, context=context, **kwargs)
         nanoseconds = _interval_ns(work.interval)
         self._queue_delayed(work, nanoseconds, nanoseconds)
         return work
+
+    @property
+    def _max_pending(self) -> int | None:
+        return self._core.max_pending
+
+    def _close(self, cancel_futures: bool) -> None:
+        core = self._core
+        if cancel_futures:
+            self._cancel_calls()
+        core.close()
+        if cancel_futures:
+            self._cancel_calls()  # those that came until it was closed
+        core.leave_alone()
+
+    def _watch_end(self, notify: Callable[[], object]) -> _Waiter | None:
+        core = self._core
+        waiter = _Waiter(notify)
+        core.ends.append(waiter)
+        lib.pykw_worker_tell(core.handle, _LEAVE, True)
+        if self.is_alive() and not lib.pykw_worker_leaving(core.handle):
+            return waiter
+        waiter.cancel()
+        return None
+
+    def _watch_room(self, notify: Callable[[], object]) -> _Waiter | None:
+        core = self._core
+        waiter = _Waiter(notify)
+        core.rooms.append(waiter)
+        lib.pykw_worker_tell(core.handle, _ROOM, True)
+        if not lib.pykw_worker_has_room(core.handle):
+            return waiter
+        waiter.cancel()
+        return None
+
+    def _tell_room(self) -> None:
+        lib.pykw_worker_give_room(self._core.handle)
 
     def work(self, fn: Callable[_P, _R]) -> BoundWork[_P, _R]:
         """Make *fn* a work bound to this worker; a decorator.
@@ -705,7 +1055,8 @@ class Worker(WorkerBase):
         From any thread that serves no worker; waits for nothing but the callbacks. As
         ``kthread_worker_run_pending``.
         """
-        return _serve_here(self._core, lib.pykw_worker_run_pending)
+        count = _serve_here(self._core, lib.pykw_worker_run_pending)
+        return 0 if self._core.broken else count
 
     def fileno(self) -> int:
         """A file descriptor that is readable while :meth:`run_pending` has something to do.
@@ -745,7 +1096,7 @@ class Worker(WorkerBase):
         core = self._core
         seconds = timeout_seconds(timeout)
         result = _wait(lambda _, ns: lib.pykw_worker_stop(core.handle, ns), seconds)
-        if result and result != -errno.ESHUTDOWN:
+        if result and result != -errno.ESHUTDOWN and not _has_no_thread_left(result):
             _refuse(result, "the callback did not end in time")
 
     def freeze(self, timeout: float | None = None) -> None:
@@ -792,14 +1143,6 @@ class Worker(WorkerBase):
         if result:
             _refuse(result, "the worker still has works to run")
 
-    def __enter__(self) -> Self:
-        """Return the worker itself; the end of the ``with`` block destroys it."""
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        """Destroy it."""
-        self.destroy()
-
     # -- what it says of itself
 
     @property
@@ -827,11 +1170,9 @@ class Worker(WorkerBase):
         return self.native_id is not None
 
     @property
-    def current_work(self) -> Work | None:
+    def current_work(self) -> Work[Any] | None:
         """The work whose callback runs now; None: none. A live snapshot, stale when read."""
-        found: list[Work] = []
-        lib.pykw_worker_current_work(self._core.handle, id(found))
-        return found[0] if found else None
+        return self._core.current_work()
 
     @property
     def on_queue(self) -> _Hook | None:
@@ -876,13 +1217,7 @@ class Worker(WorkerBase):
         times it went to sleep for want of works. ``poll_hits``: times that polling spared it
         the sleep.
         """
-        names = (
-            "queued", "executed", "coalesced", "cancelled", "pending", "delayed", "sleeps",
-            "poll_hits",
-        )  # fmt: skip
-        counters = ffi.new(f"uint64_t[{len(names)}]")
-        lib.pykw_worker_stats(self._core.handle, counters)
-        return dict(zip(names, counters, strict=True))
+        return self._core.stats()
 
     def __repr__(self) -> str:
         core = self._core
@@ -906,9 +1241,8 @@ class Worker(WorkerBase):
         finally:
             # Not to be waited for here: the thread, which may be this one, runs what is
             # pending and leaves.
-            lib.pykw_worker_close(core.handle)
-            if core.destroy(0):
-                _orphans.append(core)
+            core.close()
+            core.leave_alone()
 
 
 def _start(core: _Core) -> None:
@@ -940,12 +1274,12 @@ def _delay_ns(delay: float) -> int:
     return math.ceil(seconds * 1e9) if seconds < _LONGEST_DELAY_NS / 1e9 else _LONGEST_DELAY_NS
 
 
-def current_work() -> Work | None:
+def current_work() -> Work[Any] | None:
     """The work whose callback runs on the calling thread; None: none does.
 
     From any thread; never waits. As ``kthread_current_work``.
     """
-    found: list[Work] = []
+    found: list[Work[Any]] = []
     lib.pykw_current_work(id(found))
     return found[0] if found else None
 
@@ -982,13 +1316,26 @@ def _reap_orphans() -> None:
 _left_behind: list[_Core] = []
 
 
+def _mend_main_thread(thread: threading.Thread) -> None:
+    """Forked by a callback, the child's main thread is a worker's, which threading did not make.
+
+    Before 3.13 threading expects a lock of it that it has not got, when the child ends.
+    """
+    if isinstance(thread, _WorkerThread) and getattr(thread, "_tstate_lock", thread) is None:
+        lock = threading.Lock()
+        lock.acquire()
+        thread._tstate_lock = lock  # type: ignore[attr-defined]
+
+
 def _after_fork_in_child() -> None:
     """C has marked the workers; nobody is to be warned of one that is the parent's."""
+    _mend_main_thread(threading.main_thread())
     for core in _live:
         lib.pykw_worker_after_fork(core.handle)
     _left_behind.extend(_live)  # the child may have been forked by a callback, and be in C
     _live.clear()
     _orphans.clear()
+    _watchdog.after_fork()
 
 
 if hasattr(os, "register_at_fork"):
@@ -1005,16 +1352,33 @@ def _at_exit() -> None:
     global _exiting
     _exiting = True
     lib.pykw_note_exit()
-    for core in list(_live):  # all are asked before one is waited for
-        if core.daemon:
-            lib.pykw_worker_abandon(core.handle)
-            core.closed = True
-        else:
-            lib.pykw_worker_close(core.handle)
-            core.closed = True
-    for core in list(_live):
-        if not core.daemon:
-            core.destroy(None)
+    given_up: set[_Core] = set()
+    begin = time.monotonic()
+    # One may have been made until just now. The watchdog's own goes on meanwhile.
+    while cores := [core for core in _live if core not in given_up and not _watchdog.is_mine(core)]:
+        for core in cores:  # all are asked before one is waited for
+            if core.daemon:
+                lib.pykw_worker_abandon(core.handle, False)
+                core.has_closed()
+                given_up.add(core)
+            else:
+                core.close()
+        for core in cores:
+            if not core.daemon and not _destroy_at_exit(core, begin):
+                given_up.add(core)
+
+
+def _destroy_at_exit(core: _Core, begin: float) -> bool:
+    """Returns False: it was given up."""
+    seconds = core.exit_timeout
+    if seconds is not None:
+        seconds = max(0.0, begin + seconds - time.monotonic())
+    if not core.destroy(seconds):
+        return True
+    work, pending = core.current_work(), core.stats()["pending"]
+    lib.pykw_worker_abandon(core.handle, True)
+    _unraisable.report_given_up(core.name, core.exit_timeout or 0.0, work, pending)
+    return False
 
 
 try:

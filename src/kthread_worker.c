@@ -229,6 +229,13 @@ void kthread_tell_waiters(struct kthread_worker *worker)
 		park_wake_one(&worker->event);
 }
 
+void kthread_tell_progress(struct kthread_worker *worker)
+{
+	kthread_tell_waiters(worker);
+	if (load_relaxed(&worker->watched) && worker->ops && worker->ops->progress)
+		worker->ops->progress(worker);
+}
+
 /* ---- queue ---- */
 
 /*
@@ -309,7 +316,7 @@ KTHREAD_INLINE int claim(struct kthread_worker *worker, struct kthread_work *wor
 	give_back(work, worker_of(state));
 	fence_full(); /* worker-b1, pairs with flush-b0 */
 	if (load_relaxed(&worker->flushing))
-		kthread_tell_waiters(worker);
+		kthread_tell_progress(worker);
 	return -EBUSY;
 }
 
@@ -327,6 +334,13 @@ int kthread_gate_refusal(struct kthread_worker *worker, uint32_t claims)
 	if (claims & GATE_CLOSED)
 		return -ESHUTDOWN;
 	return kthread_served == worker ? 0 : -EAGAIN;
+}
+
+int kthread_worker_refusal(struct kthread_worker *worker)
+{
+	uint32_t claims = is_made(worker) ? load_relaxed(&worker->claims[0]) : 0;
+
+	return gates_are_open(claims) ? 0 : kthread_gate_refusal(worker, claims);
 }
 
 void kthread_batch_begin(struct kthread_batch *batch, struct kthread_worker *worker)
@@ -441,7 +455,8 @@ static void begin_run_locked(struct kthread_worker *worker, struct kthread_work 
 	worker->current_seq = load_relaxed(&work->started_seq) + 1;
 	worker->current_epoch = work->epoch;
 	store_relaxed(&worker->current_work, work);
-	end_pending(work, work->kind == KTHREAD_WORK_DELAYED && kthread_rearm_locked(worker, work));
+	worker->rearmed = work->kind == KTHREAD_WORK_DELAYED && kthread_rearm_locked(worker, work);
+	end_pending(work, worker->rearmed);
 }
 
 /* The run is over. Not a touch of the work: its address is all that is used. */
@@ -474,7 +489,7 @@ static void tell_flushers(struct kthread_worker *worker, const struct kthread_wo
 	waited_for = waited_for_locked(worker, work);
 	unlock_worker(worker);
 	if (waited_for)
-		kthread_tell_waiters(worker);
+		kthread_tell_progress(worker);
 }
 
 static void tell_idle(struct kthread_worker *worker)
@@ -498,6 +513,8 @@ KTHREAD_INLINE bool run_one(struct kthread_worker *worker)
 	if (!work)
 		return false;
 	trace_execute_start(worker, work);
+	if (worker->ops && worker->ops->begin)
+		worker->ops->begin(worker, work);
 	func(work);
 	work = load_relaxed(&worker->current_work); /* another, after kthread_next_work */
 	if (!MENDED(NO_TOUCH_AFTER_CALLBACK))
@@ -538,7 +555,7 @@ struct kthread_work *kthread_next_work(struct kthread_worker *worker, kthread_wo
 	begin_run_locked(worker, work);
 	unlock_worker(worker);
 	if (waited_for)
-		kthread_tell_waiters(worker);
+		kthread_tell_progress(worker);
 	trace_execute_start(worker, work);
 	return work;
 }
@@ -700,6 +717,12 @@ bool kthread_has_to_pause(struct kthread_worker *worker, struct kthread *k)
 	return has_to_leave(k, flags) || has_to_rest(worker, k, flags);
 }
 
+void kthread_enter(struct kthread_worker *worker)
+{
+	if (worker->ops && worker->ops->enter)
+		worker->ops->enter(worker);
+}
+
 void kthread_leave(struct kthread_worker *worker)
 {
 	tell_idle(worker);
@@ -712,6 +735,7 @@ static void serve(struct kthread_worker *worker, struct kthread *k)
 	bool looked = false;
 
 	kthread_quiet_loop(worker);
+	kthread_enter(worker);
 	for (;;) {
 		uint32_t flags = load_acquire(&worker->flags); /* poke */
 

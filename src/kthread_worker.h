@@ -149,7 +149,7 @@ struct kthread_work_list {
 /*
  * Hooks for a program that embeds the core in a run time of its own (an
  * interpreter with a global lock, say). All run on the worker's thread, but for
- * dropped; NULL means none. None may call back into the worker, but where it says so.
+ * dropped and progress; NULL means none. None may call back into the worker, but where it says so.
  */
 struct kthread_worker_ops {
 	/*
@@ -163,15 +163,31 @@ struct kthread_worker_ops {
 	 * kthread_set_patience) is over. It may call kthread_stop_worker.
 	 */
 	void (*interrupted)(struct kthread_worker *worker);
+	/* A thread was attached and is about to serve the worker: its first word. */
+	void (*enter)(struct kthread_worker *worker);
 	/* The attached thread has run its last work and is about to leave. */
 	void (*leave)(struct kthread_worker *worker);
+	/*
+	 * What somebody watches (see struct kthread_watch) may be over. Only while there is a
+	 * watch; on the worker's thread, or on the one whose cancel or destruction has dropped a
+	 * run. It may call kthread_watch_over and kthread_watch_end.
+	 */
+	void (*progress)(struct kthread_worker *worker);
 	/*
 	 * @work was pending and will not run, because its worker is closed or destroyed. It
 	 * is pending no more, and not touched afterwards; a run that began before may still
 	 * go on. Runs on the closing or destroying thread. A run that a cancel drops is told
-	 * by what the cancel returns.
+	 * by what the cancel returns. Whoever flushed @work may have freed it already, unless
+	 * the embedder keeps it: @func, which it was initialised with, says whose it is.
 	 */
-	void (*dropped)(struct kthread_worker *worker, struct kthread_work *work);
+	void (*dropped)(struct kthread_worker *worker, struct kthread_work *work,
+			kthread_work_func_t func);
+	/*
+	 * The function of @work is called as soon as this returns: the moment to give back
+	 * what was kept from one callback to the next, and this one does not know of. Not
+	 * called for works that kthread_next_work begins.
+	 */
+	void (*begin)(struct kthread_worker *worker, struct kthread_work *work);
 };
 
 /* What a thread waits for; inside only. */
@@ -201,12 +217,13 @@ struct kthread_worker {
 	/* What all look at and few write. */
 	KTHREAD_ATOMIC(uint32_t) flushing; /* who is about to look or to sleep (flush pairs) */
 	KTHREAD_ATOMIC(uint32_t) flags;	/* enum worker_flags; stored under lock (poke pair) */
+	KTHREAD_ATOMIC(uint32_t) watched; /* watches there are (flush pairs) */
 	KTHREAD_ATOMIC(uint32_t) quiet[2]; /* moments without a claim that were waited for, by phase */
 	KTHREAD_ATOMIC(uint32_t) event;	/* what waiters sleep on; lowest bit: someone sleeps */
 	KTHREAD_ATOMIC(uint32_t) cpu;	/* where the worker went idle last; a hint */
 	KTHREAD_ATOMIC(const struct kthread_trace *) trace; /* NULL: none (trace pair) */
 	void (*wake)(struct kthread_worker *worker); /* set while nobody queues */
-	char shared_end[64 - 6 * 4 - 2 * sizeof(void *)];
+	char shared_end[64 - 7 * 4 - 2 * sizeof(void *)];
 
 	/* What the worker writes at every run. */
 	KTHREAD_ATOMIC(struct kthread_work *) current_work; /* worker's thread (flush pairs) */
@@ -214,6 +231,7 @@ struct kthread_worker {
 	uint32_t current_epoch;		/* its work's; under lock */
 	uint32_t seen_flags;		/* flags when they were acted upon; worker's thread only */
 	uint32_t more;			/* was anything listed behind it? worker's thread only */
+	uint32_t rearmed;		/* it is periodic, and its next run pending since; worker's thread only */
 	uint32_t last_epoch;		/* of kthread_worker_run_pending, when limited; worker's thread only */
 	uint32_t limited;		/* works of a later epoch are not begun; under lock */
 	uint64_t sleep_until;		/* when it looks of itself, if nothing comes; worker's thread only */
@@ -266,8 +284,8 @@ struct kthread_worker {
  */
 #define KTHREAD_WORKER_INIT(worker)						\
 	{ NULL, { KTHREAD_WORKER_MADE, KTHREAD_WORKER_MADE }, 0, 0, 0, { 0 },	\
-	  0, 0, { 0, 0 }, 0, 0, NULL, NULL, { 0 },				\
-	  NULL, 0, 0, 0, 0, 0, 0, 0,						\
+	  0, 0, 0, { 0, 0 }, 0, 0, NULL, NULL, { 0 },				\
+	  NULL, 0, 0, 0, 0, 0, 0, 0, 0,						\
 	  0, KTHREAD_POLL_MAX_DEFAULT_NS, 0, 0,					\
 	  PTHREAD_MUTEX_INITIALIZER, { NULL, NULL }, { NULL, 0, 0 }, 0,		\
 	  NULL, 0, -1, NULL, NULL,						\
@@ -425,6 +443,16 @@ int kthread_stop_worker_interruptible(struct kthread_worker *worker, uint64_t ti
 void kthread_close_worker(struct kthread_worker *worker);
 
 /*
+ * kthread_abandon_worker - the same, and what is pending is dropped
+ *
+ * Works that are listed become idle without a run, and their flushers return; the thread leaves
+ * after the callback that it is in. The worker is still to be destroyed.
+ *
+ * Ours. From anywhere but a signal handler, callbacks included; never waits.
+ */
+void kthread_abandon_worker(struct kthread_worker *worker);
+
+/*
  * kthread_destroy_worker, ..._timeout - end a worker
  * @worker: any; NULL does nothing
  * @timeout_ns: nanoseconds; see KTHREAD_FOREVER
@@ -499,6 +527,14 @@ bool kthread_queue_work(struct kthread_worker *worker, struct kthread_work *work
  * being cancelled, or disabled. Leaves errno alone.
  */
 int kthread_queue_work_status(struct kthread_worker *worker, struct kthread_work *work);
+
+/*
+ * kthread_worker_refusal - does a worker refuse what is queued?
+ *
+ * Returns 0: not now; else -errno, as kthread_queue_work_status: of the worker, not of a work.
+ * From anywhere, signal handlers included; stale when it returns.
+ */
+int kthread_worker_refusal(struct kthread_worker *worker);
 
 /*
  * kthread_queue_delayed_work - queue a work after a delay
@@ -689,6 +725,52 @@ void kthread_flush_begin_worker(struct kthread_flush *flush, struct kthread_work
  * -EINTR: a signal handler interrupted the sleep
  */
 int kthread_flush_wait(struct kthread_flush *flush, uint64_t timeout_ns);
+
+/* Linked in its worker; inside only. */
+struct kthread_flush_waiter {
+	const struct kthread_flush *flush;
+	struct kthread_flush_waiter *next;
+	struct kthread_flush_waiter **link;
+};
+
+/*
+ * A flush that does not sleep, for event loops: the worker's ops->progress is called when it
+ * may be over. The memory stays the caller's until the watch is ended.
+ */
+struct kthread_watch {
+	struct kthread_flush flush;
+	struct kthread_flush_waiter waiter;
+};
+
+/*
+ * kthread_watch_work, kthread_watch_worker - begin to watch a flush of a work, or of a worker
+ * @watch: of the caller; none that is being watched
+ * @work, @worker: as for kthread_flush_work and kthread_flush_worker
+ *
+ * From any thread, callbacks included: nobody sleeps, so that there is no deadlock to tell. A
+ * timer that runs is cut short. Waits for producers between claim and push, as a flush does.
+ *
+ * Returns 1: from now on it is watched, and kthread_watch_end is to follow
+ * 0: it is over, or there is nothing to wait for; and then it is not watched
+ * -ESRCH: the worker was left behind in the parent process by fork
+ * -EINVAL: @worker is NULL, or was never initialised
+ */
+int kthread_watch_work(struct kthread_watch *watch, struct kthread_work *work);
+int kthread_watch_worker(struct kthread_watch *watch, struct kthread_worker *worker);
+
+/*
+ * kthread_watch_over - is what is watched over?
+ *
+ * From any thread; never sleeps. All that the callback wrote is seen when it says true.
+ */
+bool kthread_watch_over(const struct kthread_watch *watch);
+
+/*
+ * kthread_watch_end - watch no more, over or not
+ *
+ * From any thread, once; before the worker's memory is gone. In a forked child it does nothing.
+ */
+void kthread_watch_end(struct kthread_watch *watch);
 
 /*
  * kthread_drain_worker, ..._timeout - wait until nothing is left to do

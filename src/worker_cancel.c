@@ -97,7 +97,7 @@ void kthread_tell_flushers_of_dropped(struct kthread_worker *worker)
 {
 	fence_full(); /* worker-b1, pairs with flush-b0 */
 	if (MENDED(DROP_TELLS) && load_relaxed(&worker->flushing))
-		kthread_tell_waiters(worker);
+		kthread_tell_progress(worker);
 }
 
 /* Take the pending run of a work off, wherever it is, and make it idle. Was there one? */

@@ -171,7 +171,8 @@ static void cut_short_if_left(struct kthread_flush *flush)
 	unlock_worker(worker);
 }
 
-void kthread_flush_begin_work(struct kthread_flush *flush, struct kthread_work *work)
+/* @sleeps: the wait to come does, so that it may be refused. */
+static void begin_work(struct kthread_flush *flush, struct kthread_work *work, bool sleeps)
 {
 	flush->worker = NULL;
 	flush->work = work;
@@ -180,9 +181,14 @@ void kthread_flush_begin_work(struct kthread_flush *flush, struct kthread_work *
 	if (!work || !note_run(flush, work) || work->kind != KTHREAD_WORK_DELAYED ||
 	    !MENDED(FLUSH_CUTS_TIMER))
 		return;
-	flush->left = closes_a_circle(flush->worker);
+	flush->left = sleeps && closes_a_circle(flush->worker);
 	if (!flush->left)
 		note_run_and_cut_short(flush, work);
+}
+
+void kthread_flush_begin_work(struct kthread_flush *flush, struct kthread_work *work)
+{
+	begin_work(flush, work, true);
 }
 
 /* All that is listed now is of this epoch or an earlier one, and to be waited for. */
@@ -485,6 +491,67 @@ int kthread_flush_worker_timeout(struct kthread_worker *worker, uint64_t timeout
 int kthread_flush_worker(struct kthread_worker *worker)
 {
 	return kthread_flush_worker_timeout(worker, KTHREAD_FOREVER);
+}
+
+/* ---- watch ---- */
+
+/*
+ * Linked before the look, as one that is about to sleep: the worker finds it, or has ended the
+ * run before and the look sees that.
+ */
+static int watch(struct kthread_watch *watch)
+{
+	struct kthread_worker *worker = watch->flush.worker;
+
+	if (load_relaxed(&worker->flags) & FORKED)
+		return kthread_watch_over(watch) ? 0 : -ESRCH;
+	watch->waiter.flush = &watch->flush;
+	fetch_add_relaxed(&worker->watched, 1);
+	fetch_add_relaxed(&worker->flushing, 1);
+	fence_full(); /* flush-b0, pairs with worker-b1 */
+	link_waiter(worker, &watch->waiter);
+	if (!kthread_watch_over(watch))
+		return 1;
+	kthread_watch_end(watch);
+	return 0;
+}
+
+int kthread_watch_work(struct kthread_watch *w, struct kthread_work *work)
+{
+	begin_work(&w->flush, work, false);
+	return w->flush.worker ? watch(w) : 0;
+}
+
+int kthread_watch_worker(struct kthread_watch *w, struct kthread_worker *worker)
+{
+	if (!is_made(worker))
+		return -EINVAL;
+	kthread_flush_begin_worker(&w->flush, worker);
+	if (!w->flush.sealed) {
+		while (kthread_wait_for_claims(worker, UINT64_MAX) == -EINTR)
+			;
+		seal(&w->flush);
+	}
+	return watch(w);
+}
+
+bool kthread_watch_over(const struct kthread_watch *watch)
+{
+	bool over = flush_reached(&watch->flush);
+
+	fence_acquire(&watch->flush.worker->current_work); /* flush-b1, pairs with worker-b0 */
+	return over;
+}
+
+void kthread_watch_end(struct kthread_watch *watch)
+{
+	struct kthread_worker *worker = watch->flush.worker;
+
+	if (load_relaxed(&worker->flags) & FORKED)
+		return; /* fork has unlinked all */
+	unlink_waiter(worker, &watch->waiter);
+	fetch_sub_relaxed(&worker->flushing, 1);
+	fetch_sub_relaxed(&worker->watched, 1);
 }
 
 /* ---- drain ---- */

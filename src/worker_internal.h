@@ -75,13 +75,6 @@ enum claim_state {
 	CLAIM = 1u << 4,	/* from here up: counts the producers between claim and push */
 };
 
-/* One that waits, on its own stack, linked while it is about to sleep; under lock. */
-struct kthread_flush_waiter {
-	const struct kthread_flush *flush;
-	struct kthread_flush_waiter *next;
-	struct kthread_flush_waiter **link;
-};
-
 /* What a call with a reason returns, as its form without one does. */
 static inline bool with_errno(int result)
 {
@@ -151,6 +144,9 @@ KTHREAD_HIDDEN void kthread_poke_worker(void *worker);
 /* Have everybody who waits on this worker look again. Takes no lock. */
 KTHREAD_HIDDEN void kthread_tell_waiters(struct kthread_worker *worker);
 
+/* The same after a run has ended or was dropped: who watches is told as well. Without lock. */
+KTHREAD_HIDDEN void kthread_tell_progress(struct kthread_worker *worker);
+
 /*
  * The next window of polling, as KVM's halt polling has it: none when a wait was so
  * long that polling was in vain, a larger one when sleeping was not worth its while.
@@ -166,6 +162,9 @@ KTHREAD_HIDDEN bool kthread_has_to_pause(struct kthread_worker *worker, struct k
 
 /* Execute the first work. Returns false when there is none. */
 KTHREAD_HIDDEN bool kthread_run_one(struct kthread_worker *worker);
+
+/* A thread is attached, and about to run its first work. */
+KTHREAD_HIDDEN void kthread_enter(struct kthread_worker *worker);
 
 /* The attached thread has run its last work. */
 KTHREAD_HIDDEN void kthread_leave(struct kthread_worker *worker);
@@ -265,8 +264,9 @@ KTHREAD_HIDDEN void kthread_end_loop(struct kthread_worker *worker);
 
 /* ---- worker_life.c ---- */
 
-/* A run was dropped because its worker goes: tell the embedder. */
-KTHREAD_HIDDEN void kthread_tell_dropped(struct kthread_worker *worker, struct kthread_work *work);
+/* A run was dropped because its worker goes: tell the embedder, without a touch of the work. */
+KTHREAD_HIDDEN void kthread_tell_dropped(struct kthread_worker *worker, struct kthread_work *work,
+					 kthread_work_func_t func);
 
 /* The lock of registry, pool, waits_for, who blocks a work, and the making of locks. */
 KTHREAD_HIDDEN void kthread_lock_global(void);

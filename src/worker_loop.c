@@ -312,6 +312,7 @@ int kthread_worker_run_pending(struct kthread_worker *worker)
 	k = kthread_current_or(&adopted);
 	result = kthread_attach(worker, k);
 	if (!result) {
+		kthread_enter(worker);
 		before = begin_round(worker);
 		while (!kthread_has_to_pause(worker, k) && kthread_run_one(worker))
 			;

@@ -2,7 +2,7 @@
 /*
  * work.c - the base type of Work, and how a work's callback is called.
  */
-#include "binding.h"
+#include "future.h"
 
 #include <errno.h>
 #include <string.h>
@@ -37,8 +37,6 @@ PyObject *pykw_fetch_exception(void)
 	return value;
 }
 
-static PyObject *cancel_sentinel; /* what a periodic work returns to be cancelled */
-
 bool pykw_end_ticks(struct pykw_work *w)
 {
 	struct pykw_timer *timer = pykw_timer_of(w);
@@ -52,22 +50,57 @@ bool pykw_end_ticks(struct pykw_work *w)
 /* A callback may have ended the repetition by what it returned. */
 static void heed_result(struct pykw_work *w, const PyObject *result)
 {
-	if (result != cancel_sentinel || !pykw_end_ticks(w))
-		return;
-	if (kthread_cancel_work(pykw_kwork(w)))
-		Py_DECREF(w); /* not the last reference: it executes */
+	if (result == pykw_the.cancel && pykw_end_ticks(w))
+		pykw_drop_pending(w); /* not the last reference: it executes */
 }
 
-static PyObject *call(struct pykw_work *w)
+/* context.run(fn, *args, **kwargs): contexts have no stable C API. */
+static PyObject *call_in_context(struct pykw_work *w)
+{
+	Py_ssize_t n = w->args ? PyTuple_Size(w->args) : 0;
+	PyObject *run = PyObject_GetAttrString(w->extra->context, "run");
+	PyObject *args = run ? PyTuple_New(n + 1) : NULL, *result = NULL;
+
+	if (args) {
+		PyTuple_SetItem(args, 0, Py_NewRef(w->fn));
+		for (Py_ssize_t i = 0; i < n; i++)
+			PyTuple_SetItem(args, i + 1, Py_NewRef(PyTuple_GetItem(w->args, i)));
+		result = PyObject_Call(run, args, w->kwargs);
+	}
+	Py_XDECREF(args);
+	Py_XDECREF(run);
+	return result;
+}
+
+PyObject *pykw_call_function(struct pykw_work *w)
 {
 	PyObject *result;
 
-	if (w->kwargs)
+	if (w->extra && w->extra->context)
+		result = call_in_context(w);
+	else if (w->kwargs)
 		result = PyObject_Call(w->fn, w->args, w->kwargs);
 	else if (w->args)
 		result = PyObject_CallObject(w->fn, w->args);
 	else
 		result = PyObject_CallNoArgs(w->fn);
+	return result;
+}
+
+static void drop_run(struct pykw_work *w);
+
+/* The run of a Python work. */
+static PyObject *call(struct pykw_worker *pw, struct pykw_work *w)
+{
+	PyObject *result;
+
+	if (pw->broken) {
+		drop_run(w);
+		Py_RETURN_NONE;
+	}
+	if (pykw_is_call(w))
+		return pykw_run_call(pw, w);
+	result = pykw_call_function(w);
 	if (w->extra && result)
 		heed_result(w, result);
 	return result;
@@ -90,6 +123,7 @@ static void queue_next_tick(struct pykw_worker *pw, struct pykw_work *w)
 	result = kthread_queue_delayed_work_at(pw->worker, &timer->dwork, deadline);
 	if (result > 0) {
 		Py_INCREF((PyObject *)w);
+		pykw_count_pending(pw, 1);
 		timer->missed += skipped;
 	} else if (result < 0) {
 		pykw_end_ticks(w); /* its worker is being destroyed */
@@ -118,15 +152,14 @@ struct runs {
 };
 
 static PyTypeObject *runs_type;
-static PyObject *serve_function;
-
-void pykw_set_objects(uintptr_t id_serve, uintptr_t id_cancel)
-{
-	serve_function = Py_NewRef((PyObject *)id_serve);
-	cancel_sentinel = Py_NewRef((PyObject *)id_cancel);
-}
 
 static void run_python(struct kthread_work *work);
+static void run_native(struct kthread_work *work);
+
+bool pykw_is_own(kthread_work_func_t func)
+{
+	return func == run_python || func == run_native;
+}
 
 static struct pykw_work *current_work(struct pykw_worker *pw)
 {
@@ -149,6 +182,15 @@ void pykw_trace_queue(struct pykw_worker *pw, PyObject *work)
 	trace(pw, "queue", (struct pykw_work *)work);
 }
 
+/* A place that is handed on stays counted, so that nobody else gets it. */
+void pykw_give_room(struct pykw_worker *pw)
+{
+	if (!pw->max_pending)
+		return;
+	if (!pykw_tells(pw, PYKW_TELL_ROOM) || !pykw_ask_core(pw, "room"))
+		pykw_count_pending(pw, -1);
+}
+
 /* A run begins: w is shown as the current one, instead of what was. */
 static void begin_run(struct pykw_worker *pw, struct pykw_work *w)
 {
@@ -158,6 +200,7 @@ static void begin_run(struct pykw_worker *pw, struct pykw_work *w)
 	atomic_store_explicit(&pw->current, (PyObject *)w, memory_order_relaxed);
 	if (timer && timer->period_ns)
 		queue_next_tick(pw, w);
+	pykw_give_room(pw);
 }
 
 static PyObject *runs_next(PyObject *self)
@@ -194,7 +237,7 @@ static PyObject *runs_call_current(PyObject *self, PyObject *unused)
 	struct pykw_work *w = pw ? current_work(pw) : NULL;
 
 	(void)unused;
-	return w ? call(w) : Py_NewRef(Py_None);
+	return w ? call(pw, w) : Py_NewRef(Py_None);
 }
 
 static PyMethodDef runs_methods[] = {
@@ -261,11 +304,11 @@ static PyObject *serve(struct pykw_worker *pw)
 		pw->runs = make_runs(pw);
 		if (!pw->runs) {
 			PyErr_Clear();
-			return call(current_work(pw));
+			return call(pw, current_work(pw));
 		}
 	}
 	((struct runs *)pw->runs)->begun = false;
-	return PyObject_CallFunctionObjArgs(serve_function, pw->runs, NULL);
+	return PyObject_CallFunctionObjArgs(pykw_the.serve, pw->runs, NULL);
 }
 
 static void run_python(struct kthread_work *work)
@@ -281,7 +324,7 @@ static void run_python(struct kthread_work *work)
 	begin_run(pw, w);
 	if (pw->traced)
 		trace(pw, "start", w);
-	result = pw->worker->more && !pw->traced ? serve(pw) : call(w);
+	result = pw->worker->more && !pw->traced && !pw->broken ? serve(pw) : call(pw, w);
 	w = current_work(pw); /* another, when more were run */
 	if (result) {
 		Py_DECREF(result);
@@ -290,6 +333,7 @@ static void run_python(struct kthread_work *work)
 	} else {
 		PyObject *exception = pykw_fetch_exception();
 
+		pykw_note_origin(pw, w, exception);
 		pykw_tell_core(pw, "report", (PyObject *)w, exception);
 		Py_XDECREF(exception);
 	}
@@ -352,21 +396,74 @@ static void run_native(struct kthread_work *work)
 {
 	struct pykw_worker *pw = worker_of(work);
 	struct pykw_work *w = pykw_object_of(work);
+	/* Then what was held for this run is held for the next one. */
+	bool rearmed = pw->worker->rearmed;
 
 	atomic_store_explicit(&w->coalesced, 0, memory_order_relaxed);
 	atomic_store_explicit(&pw->current, (PyObject *)w, memory_order_release);
+	if (!rearmed && pw->max_pending) {
+		if (pykw_tells(pw, PYKW_TELL_ROOM))
+			gil_keep(pw);
+		pykw_give_room(pw);
+	}
 	if (pw->traced) {
 		gil_keep(pw);
 		trace(pw, "start", w);
 	}
 	gil_give_back(pw);
-	w->extra->native->function(w->extra->native->data);
+	if (!pw->broken)
+		w->extra->native->function(w->extra->native->data);
 	if (pw->traced) {
 		gil_keep(pw);
 		trace(pw, "end", w);
 	}
 	atomic_store_explicit(&pw->current, NULL, memory_order_release);
-	give_back_later(w);
+	if (!rearmed)
+		give_back_later(w);
+}
+
+/* ---- dropped ---- */
+
+/* A pending run is no more: that of a tick may be while the one before executes. */
+void pykw_release_dropped(struct pykw_worker *pw, struct pykw_work *w)
+{
+	const struct pykw_timer *timer = pykw_timer_of(w);
+
+	if (pykw_is_call(w))
+		pykw_end_call(w, NULL); /* its future is cancelled, if it is not already */
+	pykw_give_room(pw);
+	if (timer && w->extra->native)
+		pykw_release_after_run(w);
+	else
+		Py_DECREF(w); /* held since it was queued */
+}
+
+bool pykw_drop_pending(struct pykw_work *w)
+{
+	struct kthread_work *work = pykw_kwork(w);
+	/* Who is queued from C alone may be on another worker by then: this one is for Python's. */
+	struct kthread_worker *worker = kthread_work_worker(work);
+
+	if (!kthread_cancel_work(work))
+		return false;
+	pykw_release_dropped(kthread_worker_data(worker), w);
+	return true;
+}
+
+/* The initializer has failed: what was pending becomes idle without a run. */
+static void drop_run(struct pykw_work *w)
+{
+	pykw_end_ticks(w);
+	if (pykw_is_call(w))
+		pykw_end_call(w, pykw_broken_exception());
+	else if (pykw_timer_of(w))
+		pykw_drop_pending(w);
+}
+
+void pykw_note_origin(struct pykw_worker *pw, struct pykw_work *w, PyObject *exception)
+{
+	if (pykw_tells(pw, PYKW_TELL_NOTE))
+		pykw_tell_core(pw, "add_origin", (PyObject *)w, exception);
 }
 
 /* ---- the type ---- */
@@ -390,11 +487,49 @@ static bool is_fresh(struct pykw_work *w)
 	return false;
 }
 
+/* Room for what few works have. Returns false without memory. */
+static bool give_extra(struct pykw_work *w)
+{
+	if (!w->extra)
+		w->extra = PyMem_Calloc(1, sizeof(*w->extra));
+	return w->extra;
+}
+
+/*
+ * Take "context" out of the keyword arguments, which become NULL when none is left. NULL: there
+ * is none, or None. Returns false: an exception is set.
+ */
+static bool take_context(PyObject **kwargs, PyObject **context)
+{
+	PyObject *given = PyDict_GetItemString(*kwargs, "context");
+
+	if (!given)
+		return true;
+	if (given != Py_None && PyObject_IsInstance(given, pykw_the.context_class) <= 0) {
+		if (!PyErr_Occurred())
+			PyErr_Format(PyExc_TypeError,
+				     "context must be a contextvars.Context or None, not %R",
+				     (PyObject *)Py_TYPE(given));
+		return false;
+	}
+	*context = given == Py_None ? NULL : Py_NewRef(given);
+	if (PyDict_DelItemString(*kwargs, "context") < 0)
+		return false;
+	if (PyDict_Size(*kwargs) == 0)
+		Py_CLEAR(*kwargs);
+	return true;
+}
+
+void pykw_init_python_work(struct pykw_work *w)
+{
+	kthread_init_work(&w->work, run_python);
+}
+
 static int work_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
 	struct pykw_work *w = (struct pykw_work *)self;
 	Py_ssize_t n = PyTuple_Size(args);
-	PyObject *fn, *rest = NULL, *copy = NULL;
+	PyObject *fn, *rest = NULL, *copy = NULL, *context = NULL;
 
 	if (n < 1) {
 		PyErr_SetString(PyExc_TypeError,
@@ -409,27 +544,33 @@ static int work_init(PyObject *self, PyObject *args, PyObject *kwargs)
 	}
 	if (kwargs && PyDict_Size(kwargs) > 0 && !(copy = PyDict_Copy(kwargs)))
 		return -1;
-	if (n > 1 || copy)
+	if (copy && !take_context(&copy, &context))
+		goto failed;
+	if (n > 1 || copy) {
 		rest = PyTuple_GetSlice(args, 1, n);
+		if (!rest)
+			goto failed;
+	}
 	/* Last: the copies may have run the collector, and that anything. */
-	if (((n > 1 || copy) && !rest) || !is_fresh(w)) {
-		Py_XDECREF(copy);
-		Py_XDECREF(rest);
-		return -1;
+	if (!is_fresh(w))
+		goto failed;
+	if (context) {
+		if (!give_extra(w)) {
+			PyErr_NoMemory();
+			goto failed;
+		}
+		w->extra->context = context;
 	}
 	w->fn = Py_NewRef(fn);
 	w->args = rest;
 	w->kwargs = copy;
-	kthread_init_work(&w->work, run_python);
+	pykw_init_python_work(w);
 	return 0;
-}
-
-/* Room for what few works have. Returns false without memory. */
-static bool give_extra(struct pykw_work *w)
-{
-	if (!w->extra)
-		w->extra = PyMem_Calloc(1, sizeof(*w->extra));
-	return w->extra;
+failed:
+	Py_XDECREF(context);
+	Py_XDECREF(copy);
+	Py_XDECREF(rest);
+	return -1;
 }
 
 /* _init_native(address, data, fn, args): make it a work that runs without the GIL. */
@@ -499,20 +640,22 @@ static int wait_for_cancel(void *cancel, uint64_t timeout_ns)
  */
 static PyObject *cancel_and_wait(struct pykw_work *w, bool disable)
 {
+	struct kthread_worker *worker = kthread_work_worker(pykw_kwork(w));
 	struct kthread_cancel cancel;
 	int result = kthread_cancel_begin(&cancel, pykw_kwork(w)), overflow = 0;
 	bool ticked;
 
 	if (result)
 		return PyLong_FromLong(result);
+	if (cancel.dropped) /* nor does it drop anything later, since it refuses what comes */
+		pykw_release_dropped(kthread_worker_data(worker), w);
 	ticked = pykw_end_ticks(w);
-	result = gil_wait(wait_for_cancel, &cancel, UINT64_MAX);
+	result = gil_wait(worker ? kthread_worker_data(worker) : NULL, wait_for_cancel, &cancel,
+			  UINT64_MAX);
 	if (disable && result != -EINTR)
 		overflow = kthread_cancel_end_disabled(&cancel);
 	else
 		kthread_cancel_end(&cancel);
-	if (cancel.dropped)
-		Py_DECREF(w); /* held since it was queued, and by the caller */
 	if (result == -EINTR)
 		return NULL;
 	if (!result)
@@ -531,9 +674,7 @@ static PyObject *work_cancel(PyObject *self, PyObject *how)
 	if (PyUnicode_CompareWithASCIIString(how, "now"))
 		return cancel_and_wait(w, !PyUnicode_CompareWithASCIIString(how, "disable"));
 	ticked = pykw_end_ticks(w);
-	dropped = kthread_cancel_work(pykw_kwork(w));
-	if (dropped)
-		Py_DECREF(w);
+	dropped = pykw_drop_pending(w);
 	return PyLong_FromLong(dropped || ticked);
 }
 
@@ -562,18 +703,20 @@ static PyObject *work_remaining(PyObject *self, PyObject *unused)
 
 /* ---- life ---- */
 
-static int work_traverse(PyObject *self, visitproc visit, void *arg)
+int pykw_work_traverse(PyObject *self, visitproc visit, void *arg)
 {
 	struct pykw_work *w = (struct pykw_work *)self;
 
 	Py_VISIT(Py_TYPE(self));
+	if (w->extra)
+		Py_VISIT(w->extra->context);
 	Py_VISIT(w->fn);
 	Py_VISIT(w->args);
 	Py_VISIT(w->kwargs);
 	return 0;
 }
 
-static int work_clear(PyObject *self)
+int pykw_work_clear(PyObject *self)
 {
 	struct pykw_work *w = (struct pykw_work *)self;
 
@@ -581,6 +724,8 @@ static int work_clear(PyObject *self)
 	Py_CLEAR(w->fn);
 	Py_CLEAR(w->args);
 	Py_CLEAR(w->kwargs);
+	if (w->extra)
+		Py_CLEAR(w->extra->context);
 	return 0;
 }
 
@@ -590,7 +735,7 @@ static void work_dealloc(PyObject *self)
 	PyTypeObject *type = Py_TYPE(self);
 
 	PyObject_GC_UnTrack(self);
-	work_clear(self);
+	pykw_work_clear(self);
 	if (w->extra) {
 		PyMem_Free(w->extra->native);
 		PyMem_Free(w->extra->timer);
@@ -648,6 +793,8 @@ static PyObject *get_missed(PyObject *self, void *unused)
 	struct pykw_timer *timer = pykw_timer_of((struct pykw_work *)self);
 
 	(void)unused;
+	if (timer && !timer->missed)
+		return PyLong_FromUnsignedLongLong(kthread_delayed_work_missed(&timer->dwork));
 	return PyLong_FromUnsignedLongLong(timer ? timer->missed : 0);
 }
 
@@ -655,6 +802,14 @@ static PyObject *get_coalesced(PyObject *self, void *unused)
 {
 	(void)unused;
 	return PyLong_FromUnsignedLongLong(((struct pykw_work *)self)->coalesced);
+}
+
+static PyObject *get_context(PyObject *self, void *unused)
+{
+	struct pykw_work *w = (struct pykw_work *)self;
+
+	(void)unused;
+	return Py_NewRef(w->extra && w->extra->context ? w->extra->context : Py_None);
 }
 
 static PyObject *get_handle(PyObject *self, void *unused)
@@ -667,6 +822,8 @@ static PyGetSetDef work_getset[] = {
 	{ "fn", get_fn, NULL, "The callable that runs.", NULL },
 	{ "args", get_args, NULL, "The positional arguments that it is called with.", NULL },
 	{ "kwargs", get_kwargs, NULL, "The keyword arguments that it is called with.", NULL },
+	{ "context", get_context, NULL,
+	  "The contextvars.Context that it is called in; None: the thread's own.", NULL },
 	{ "pending", get_pending, NULL,
 	  "Whether it is queued and has not begun yet: a live snapshot.", NULL },
 	{ "executing", get_executing, NULL, "Whether it runs now: a live snapshot.", NULL },
@@ -679,7 +836,14 @@ static PyGetSetDef work_getset[] = {
 	{ NULL, NULL, NULL, NULL, NULL },
 };
 
+/* _watch_flush(notify): a Watch; None: the flush is over. */
+static PyObject *work_watch_flush(PyObject *self, PyObject *notify)
+{
+	return pykw_watch_work((struct pykw_work *)self, notify);
+}
+
 static PyMethodDef work_methods[] = {
+	{ "_watch_flush", work_watch_flush, METH_O, NULL },
 	{ "_init_native", work_init_native, METH_VARARGS, NULL },
 	{ "_init_timer", work_init_timer, METH_NOARGS, NULL },
 	{ "_cancel", work_cancel, METH_O, NULL },
@@ -695,8 +859,8 @@ static PyType_Slot work_slots[] = {
 	{ Py_tp_new, work_new },
 	{ Py_tp_init, work_init },
 	{ Py_tp_dealloc, work_dealloc },
-	{ Py_tp_traverse, work_traverse },
-	{ Py_tp_clear, work_clear },
+	{ Py_tp_traverse, pykw_work_traverse },
+	{ Py_tp_clear, pykw_work_clear },
 	{ Py_tp_getset, work_getset },
 	{ Py_tp_methods, work_methods },
 	{ 0, NULL },

@@ -2,7 +2,7 @@
 /*
  * worker.c - the base type of Worker, and the calls that wait.
  */
-#include "binding.h"
+#include "future.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -10,6 +10,9 @@
 /* How many works queue_many pushes at once. */
 #define BATCH 256
 #define FETCH_AHEAD 8
+
+/* Instead of an -errno: an exception is set. */
+#define ALREADY_RAISED (-4096)
 
 PyTypeObject *pykw_worker_type;
 
@@ -27,6 +30,33 @@ static PyObject *from_id(uintptr_t id)
 
 _Thread_local bool pykw_on_main_thread;
 
+struct pykw_the pykw_the;
+
+static PyObject *named(PyObject *objects, const char *name)
+{
+	return Py_XNewRef(PyDict_GetItemString(objects, name));
+}
+
+void pykw_set_objects(uintptr_t id_dict)
+{
+	PyObject *objects = from_id(id_dict);
+
+	pykw_the = (struct pykw_the){
+		.serve = named(objects, "serve"),
+		.cancel = named(objects, "CANCEL"),
+		.future_class = (PyTypeObject *)named(objects, "Future"),
+		.call_class = (PyTypeObject *)named(objects, "Call"),
+		.plain_future = named(objects, "PlainFuture"),
+		.cancelled_error = named(objects, "CancelledError"),
+		.broken_error = named(objects, "BrokenThreadPool"),
+		.full_error = named(objects, "Full"),
+		.deadlock_error = named(objects, "DeadlockError"),
+		.make_condition = named(objects, "Condition"),
+		.context_class = named(objects, "Context"),
+		.is_finalizing = named(objects, "is_finalizing"),
+	};
+}
+
 /* No Python code, in which the next signal could raise again. */
 void pykw_interrupt(struct pykw_worker *pw, PyObject *exception)
 {
@@ -37,12 +67,12 @@ void pykw_interrupt(struct pykw_worker *pw, PyObject *exception)
 	kthread_stop_worker(pw->worker); /* by its own thread: only asks */
 }
 
-void pykw_tell_core(struct pykw_worker *pw, const char *method, PyObject *first,
-		    PyObject *second)
+static bool call_core(struct pykw_worker *pw, const char *method, PyObject *first,
+		      PyObject *second)
 {
 	PyObject *bound = PyObject_GetAttrString(pw->core, method);
 	PyObject *result = NULL;
-	bool in_run;
+	bool in_run, answer = false;
 
 	if (bound)
 		result = PyObject_CallFunctionObjArgs(bound, first, second, NULL);
@@ -52,8 +82,22 @@ void pykw_tell_core(struct pykw_worker *pw, const char *method, PyObject *first,
 		pykw_interrupt(pw, pykw_fetch_exception());
 	else if (!result)
 		PyErr_WriteUnraisable(bound);
+	else
+		answer = result == Py_True;
 	Py_XDECREF(result);
 	Py_XDECREF(bound);
+	return answer;
+}
+
+void pykw_tell_core(struct pykw_worker *pw, const char *method, PyObject *first,
+		    PyObject *second)
+{
+	call_core(pw, method, first, second);
+}
+
+bool pykw_ask_core(struct pykw_worker *pw, const char *method)
+{
+	return call_core(pw, method, NULL, NULL);
 }
 
 /* ---- what the core calls ---- */
@@ -73,27 +117,86 @@ static void on_interrupted(struct kthread_worker *worker)
 	gil_give_back(pw);
 }
 
-static void on_leave(struct kthread_worker *worker)
+static void on_enter(struct kthread_worker *worker)
 {
-	gil_forget(kthread_worker_data(worker));
+	struct pykw_worker *pw = kthread_worker_data(worker);
+
+	atomic_store(&pw->leaving, false);
+	if (!pykw_tells(pw, PYKW_TELL_ENTER))
+		return;
+	gil_keep(pw);
+	pykw_tell_core(pw, "enter", NULL, NULL);
+	gil_give_back(pw);
 }
 
-static void on_dropped(struct kthread_worker *worker, struct kthread_work *work)
+/* Who wants to know says so first and looks at leaving then; here it is the other way round. */
+static void on_leave(struct kthread_worker *worker)
 {
-	PyGILState_STATE before = PyGILState_Ensure();
+	struct pykw_worker *pw = kthread_worker_data(worker);
 
-	(void)worker;
-	pykw_end_ticks(pykw_object_of(work));
-	Py_DECREF((PyObject *)pykw_object_of(work));
+	atomic_store(&pw->leaving, true);
+	if (atomic_load(&pw->tells) & PYKW_TELL_LEAVE) {
+		gil_keep(pw);
+		pykw_tell_core(pw, "leave", NULL, NULL);
+		gil_give_back(pw);
+	}
+	gil_forget(pw);
+}
+
+static void on_progress(struct kthread_worker *worker)
+{
+	struct pykw_worker *pw = kthread_worker_data(worker);
+	PyGILState_STATE before;
+
+	if (kthread_current_worker() == worker) {
+		gil_keep(pw);
+		pykw_look_at_watches(pw);
+		return;
+	}
+	before = PyGILState_Ensure();
+	pykw_look_at_watches(pw);
 	PyGILState_Release(before);
+}
+
+/* Of others nothing is held, and it may be freed already. */
+static void on_dropped(struct kthread_worker *worker, struct kthread_work *work,
+		       kthread_work_func_t func)
+{
+	struct pykw_work *w;
+	PyGILState_STATE before;
+
+	if (!pykw_is_own(func))
+		return;
+	w = pykw_object_of(work);
+	before = PyGILState_Ensure();
+	pykw_end_ticks(w);
+	pykw_release_dropped(kthread_worker_data(worker), w);
+	PyGILState_Release(before);
+}
+
+/* Our own functions give it back themselves, where they have to. */
+static void on_begin(struct kthread_worker *worker, struct kthread_work *work)
+{
+	struct pykw_worker *pw = kthread_worker_data(worker);
+
+	if (pw->keeps_gil && !pykw_is_own(work->func))
+		gil_drop(pw);
 }
 
 static const struct kthread_worker_ops ops = {
 	.idle = on_idle,
 	.interrupted = on_interrupted,
+	.enter = on_enter,
+	.progress = on_progress,
 	.leave = on_leave,
 	.dropped = on_dropped,
+	.begin = on_begin,
 };
+
+struct pykw_worker *pykw_worker_of(struct kthread_worker *worker)
+{
+	return worker && worker->ops == &ops ? kthread_worker_data(worker) : NULL;
+}
 
 /* ---- queue: the methods of the type ---- */
 
@@ -123,13 +226,60 @@ static PyObject *raise_refusal(int error)
 	return NULL;
 }
 
-static struct pykw_worker *handle_of(PyObject *self)
+struct pykw_worker *pykw_handle_of(PyObject *self)
 {
 	struct pykw_worker *pw = ((struct pykw_worker_object *)self)->handle;
 
 	if (!pw)
 		PyErr_SetString(PyExc_RuntimeError, "Worker.__init__() was not called");
 	return pw;
+}
+
+PyObject *pykw_broken_exception(void)
+{
+	PyErr_SetString(pykw_the.broken_error, "A thread initializer failed, the thread pool is "
+					       "not usable anymore");
+	return pykw_fetch_exception();
+}
+
+/* A place on the list; or why there is none comes first. */
+static bool has_room(struct pykw_worker *pw)
+{
+	return !pw->max_pending ||
+	       atomic_load_explicit(&pw->pending, memory_order_relaxed) < pw->max_pending ||
+	       kthread_worker_refusal(pw->worker);
+}
+
+bool pykw_may_queue(struct pykw_worker *pw, struct pykw_work *w)
+{
+	PyObject *exception;
+
+	if (pw->broken) {
+		exception = pykw_broken_exception();
+		PyErr_SetObject(pykw_the.broken_error, exception);
+		Py_XDECREF(exception);
+		return false;
+	}
+	if (pw->abandoned) {
+		raise_refusal(-ESHUTDOWN);
+		return false;
+	}
+	if (!has_room(pw) && !(w && kthread_work_pending(pykw_kwork(w)))) {
+		PyErr_SetNone(pykw_the.full_error);
+		return false;
+	}
+	return true;
+}
+
+void pykw_raise_wait_refusal(int error)
+{
+	if (error == -EDEADLK)
+		PyErr_SetString(pykw_the.deadlock_error,
+				"the callback that asks for this wait would wait for itself");
+	else if (error == -ECANCELED)
+		PyErr_SetString(PyExc_RuntimeError, PYKW_GIVEN_UP);
+	else
+		raise_refusal(error);
 }
 
 static bool is_work(PyObject *object)
@@ -158,6 +308,7 @@ static int note_queueing(struct pykw_worker *pw, PyObject *object, int result)
 
 	if (result > 0) {
 		Py_INCREF(object);
+		pykw_count_pending(pw, 1);
 	} else if (result == 0) {
 		atomic_fetch_add_explicit(&w->coalesced, 1, memory_order_relaxed);
 		pw->coalesced++;
@@ -195,6 +346,7 @@ PyDoc_STRVAR(queue_doc,
 ":raises TypeError: not a Work.\n"
 ":raises RuntimeError: the work is pending or executing on another worker, the worker is\n"
 "    being drained or is destroyed, or was left behind in the parent process by fork.\n"
+":raises queue.Full: max_pending works are pending.\n"
 "\n"
 "As the kernel's kthread_queue_work.");
 
@@ -210,17 +362,45 @@ static int queue_one(struct pykw_worker *pw, PyObject *work)
 	return result;
 }
 
+bool pykw_prepare(struct pykw_worker *pw, struct pykw_work *w)
+{
+	if (!pykw_may_queue(pw, w))
+		return false;
+	if (!pykw_tells(pw, PYKW_TELL_NOTE | PYKW_TELL_BUSY) || kthread_work_pending(pykw_kwork(w)))
+		return true;
+	if (pykw_tells(pw, PYKW_TELL_BUSY)) {
+		/* Once: who is told asks for it again when there is nothing left to do. */
+		atomic_fetch_and(&pw->tells, ~(uint32_t)PYKW_TELL_BUSY);
+		pykw_tell_core(pw, "busy", NULL, NULL);
+	}
+	if (pykw_tells(pw, PYKW_TELL_NOTE))
+		pykw_tell_core(pw, "note_origin", (PyObject *)w, NULL);
+	return pykw_may_queue(pw, w); /* meanwhile others may have come */
+}
+
+bool pykw_queue_call(struct pykw_worker *pw, struct pykw_work *w)
+{
+	int result = queue_one(pw, (PyObject *)w);
+
+	if (result < 0)
+		raise_refusal(result);
+	return result > 0;
+}
+
 static PyObject *worker_queue(PyObject *self, PyObject *work)
 {
-	struct pykw_worker *pw = handle_of(self);
+	struct pykw_worker *pw = pykw_handle_of(self);
 	int result;
 
-	if (!pw || !is_work(work))
+	if (!pw || !is_work(work) || !pykw_prepare(pw, (struct pykw_work *)work))
 		return NULL;
-	if (pw->abandoned)
-		return raise_refusal(-ESHUTDOWN);
 	result = queue_one(pw, work);
 	return answer(pw, work, result, result > 0);
+}
+
+PyObject *pykw_queue(PyObject *worker, PyObject *work)
+{
+	return worker_queue(worker, work);
 }
 
 /* A work that can be delayed, the delay in nanoseconds, and perhaps the period. */
@@ -240,42 +420,68 @@ static bool parse_delayed(PyObject *args, PyObject **work, uint64_t *delay_ns, u
 
 static PyObject *worker_queue_delayed(PyObject *self, PyObject *args)
 {
-	struct pykw_worker *pw = handle_of(self);
+	struct pykw_worker *pw = pykw_handle_of(self);
 	struct pykw_timer *timer;
 	PyObject *work;
 	uint64_t delay_ns, period_ns;
 	int result;
 
-	if (!pw || !parse_delayed(args, &work, &delay_ns, &period_ns))
+	if (!pw || !parse_delayed(args, &work, &delay_ns, &period_ns) || !pykw_prepare(pw, (struct pykw_work *)work))
 		return NULL;
-	if (pw->abandoned)
-		return raise_refusal(-ESHUTDOWN);
-	/* It can't run, nor give back its reference, before this thread gives up the GIL. */
 	timer = pykw_timer_of((struct pykw_work *)work);
-	result = kthread_queue_delayed_work_status(pw->worker, &timer->dwork, delay_ns);
-	if (result > 0 && period_ns)
-		timer->period_ns = period_ns;
-	result = note_queueing(pw, work, result);
+	if (((struct pykw_work *)work)->extra->native) {
+		/* It may run, and end, at once: so hold it first. */
+		Py_INCREF(work);
+		result = period_ns ? kthread_queue_periodic_work_status(pw->worker, &timer->dwork,
+									delay_ns, period_ns) :
+				     kthread_queue_delayed_work_status(pw->worker, &timer->dwork,
+								       delay_ns);
+		note_queueing(pw, work, result);
+		Py_DECREF(work);
+	} else {
+		/* It can't run before this thread gives up the GIL. */
+		result = kthread_queue_delayed_work_status(pw->worker, &timer->dwork, delay_ns);
+		if (result > 0 && period_ns)
+			timer->period_ns = period_ns;
+		note_queueing(pw, work, result);
+	}
+	if (result == -ECANCELED)
+		result = 0;
 	return answer(pw, work, result, result > 0);
 }
 
 static PyObject *worker_mod_delayed(PyObject *self, PyObject *args)
 {
-	struct pykw_worker *pw = handle_of(self);
+	struct pykw_worker *pw = pykw_handle_of(self);
 	PyObject *work;
 	uint64_t delay_ns, unused;
 	int result;
 
-	if (!pw || !parse_delayed(args, &work, &delay_ns, &unused))
+	if (!pw || !parse_delayed(args, &work, &delay_ns, &unused) || !pykw_prepare(pw, (struct pykw_work *)work))
 		return NULL;
-	if (pw->abandoned)
-		return raise_refusal(-ESHUTDOWN);
 	result = kthread_mod_delayed_work_status(
 		pw->worker, &pykw_timer_of((struct pykw_work *)work)->dwork, delay_ns);
 	if (result == 0)
-		Py_INCREF(work);
+		note_queueing(pw, work, 1);
 	return answer(pw, work, result == -ECANCELED ? 0 : result, result == 0);
 }
+
+PyDoc_STRVAR(submit_doc,
+"submit($self, fn, /, *args, **kwargs)\n"
+"--\n"
+"\n"
+"Have fn(*args, **kwargs) called on the worker's thread, behind all that is queued.\n"
+"\n"
+"A call is a work like the others, but for its result, which the future carries, and its\n"
+"exception, which is the future's and not on_error's. Nothing of it is held when it is over.\n"
+"\n"
+"Takes no lock and never blocks. From any thread, and from callbacks.\n"
+"\n"
+":returns: a Future.\n"
+":raises RuntimeError: as by queue(); BrokenThreadPool when the initializer has failed.\n"
+":raises queue.Full: max_pending works are pending.\n"
+"\n"
+"As concurrent.futures.Executor.submit.");
 
 PyDoc_STRVAR(queue_many_doc,
 "queue_many($self, works, /)\n"
@@ -323,17 +529,21 @@ static Py_ssize_t queue_all(struct pykw_worker *pw, PyObject *list, Py_ssize_t n
 	return queued;
 }
 
-/* The same one by one, each told to the hook. */
-static Py_ssize_t queue_all_traced(struct pykw_worker *pw, PyObject *list, Py_ssize_t n, int *result)
+/* The same one by one, since each is looked at before, or told to the hook after it. */
+static Py_ssize_t queue_one_by_one(struct pykw_worker *pw, PyObject *list, Py_ssize_t n, int *result)
 {
 	Py_ssize_t queued = 0;
 
 	for (Py_ssize_t i = 0; i < n && *result >= 0; i++) {
 		PyObject *work = PyList_GetItem(list, i);
 
+		if (!pykw_prepare(pw, (struct pykw_work *)work)) {
+			*result = ALREADY_RAISED;
+			break;
+		}
 		*result = queue_one(pw, work);
 		queued += *result == 1;
-		if (*result > 0)
+		if (*result > 0 && pw->traced)
 			pykw_trace_queue(pw, work);
 	}
 	return queued;
@@ -341,8 +551,9 @@ static Py_ssize_t queue_all_traced(struct pykw_worker *pw, PyObject *list, Py_ss
 
 static PyObject *worker_queue_many(PyObject *self, PyObject *works)
 {
-	struct pykw_worker *pw = handle_of(self);
+	struct pykw_worker *pw = pykw_handle_of(self);
 	Py_ssize_t n, queued = 0;
+	bool one_by_one;
 	PyObject *list;
 	int result = 0;
 
@@ -352,7 +563,9 @@ static PyObject *worker_queue_many(PyObject *self, PyObject *works)
 	 * A list can be used as it is, unless hooks are called: no Python code runs from here on
 	 * that could change it.
 	 */
-	list = PyList_Check(works) && !pw->traced ? Py_NewRef(works) : PySequence_List(works);
+	one_by_one = pw->traced || pw->max_pending ||
+		     pykw_tells(pw, PYKW_TELL_NOTE | PYKW_TELL_BUSY);
+	list = PyList_Check(works) && !one_by_one ? Py_NewRef(works) : PySequence_List(works);
 	if (!list)
 		return NULL;
 	n = PyList_Size(list);
@@ -363,13 +576,15 @@ static PyObject *worker_queue_many(PyObject *self, PyObject *works)
 			return NULL;
 		}
 	}
-	if (n && pw->abandoned)
-		result = -ESHUTDOWN;
-	else if (!pw->traced)
-		queued = queue_all(pw, list, n, &result);
+	if (n && !one_by_one && !pykw_may_queue(pw, NULL))
+		result = ALREADY_RAISED;
+	else if (one_by_one || pw->traced) /* making the list may have set a hook */
+		queued = queue_one_by_one(pw, list, n, &result);
 	else
-		queued = queue_all_traced(pw, list, n, &result);
+		queued = queue_all(pw, list, n, &result);
 	Py_DECREF(list);
+	if (result == ALREADY_RAISED)
+		return NULL;
 	return result < 0 ? raise_refusal(result) : PyLong_FromSsize_t(queued);
 }
 
@@ -381,7 +596,7 @@ static int wait_for_drain(void *drain, uint64_t timeout_ns)
 /* _drain(timeout_ns): 0 or -errno. A method, since a signal handler may raise meanwhile. */
 static PyObject *worker_drain(PyObject *self, PyObject *timeout)
 {
-	struct pykw_worker *pw = handle_of(self);
+	struct pykw_worker *pw = pykw_handle_of(self);
 	uint64_t timeout_ns = PyLong_AsUnsignedLongLong(timeout);
 	struct kthread_drain drain;
 	int result;
@@ -390,10 +605,30 @@ static PyObject *worker_drain(PyObject *self, PyObject *timeout)
 		return NULL;
 	result = kthread_drain_begin(&drain, pw->worker);
 	if (!result) {
-		result = gil_wait(wait_for_drain, &drain, timeout_ns);
+		result = gil_wait(pw, wait_for_drain, &drain, timeout_ns);
 		kthread_drain_end(&drain);
 	}
 	return result == -EINTR ? NULL : PyLong_FromLong(result);
+}
+
+/* _watch_flush(notify): a Watch; None: the flush is over. */
+static PyObject *worker_watch_flush(PyObject *self, PyObject *notify)
+{
+	struct pykw_worker *pw = pykw_handle_of(self);
+
+	return pw ? pykw_watch_worker(pw, notify) : NULL;
+}
+
+/* _cancel_calls(): cancel all submitted calls that are pending. */
+static PyObject *worker_cancel_calls(PyObject *self, PyObject *unused)
+{
+	struct pykw_worker *pw = pykw_handle_of(self);
+
+	(void)unused;
+	if (!pw)
+		return NULL;
+	pykw_cancel_calls(pw);
+	Py_RETURN_NONE;
 }
 
 static PyObject *worker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -424,6 +659,10 @@ static PyMethodDef worker_methods[] = {
 	{ "_queue_delayed", worker_queue_delayed, METH_VARARGS, NULL },
 	{ "_mod_delayed", worker_mod_delayed, METH_VARARGS, NULL },
 	{ "_drain", worker_drain, METH_O, NULL },
+	{ "submit", (PyCFunction)(void (*)(void))pykw_submit, METH_VARARGS | METH_KEYWORDS, submit_doc },
+	{ "_submit", pykw_submit_in_context, METH_VARARGS, NULL },
+	{ "_watch_flush", worker_watch_flush, METH_O, NULL },
+	{ "_cancel_calls", worker_cancel_calls, METH_NOARGS, NULL },
 	{ NULL, NULL, 0, NULL },
 };
 
@@ -451,19 +690,28 @@ int pykw_make_worker_type(void)
 /* cffi can't return a Python object: they are put into a list of the caller's. */
 void pykw_export_types(uintptr_t id_list)
 {
-	if ((!pykw_work_type && pykw_make_work_types() < 0) ||
-	    (!pykw_worker_type && pykw_make_worker_type() < 0)) {
+	PyObject *capsule;
+	PyTypeObject **types[] = { &pykw_work_type, &pykw_worker_type, &pykw_future_type,
+				   &pykw_call_type };
+
+	if (!pykw_work_type && (pykw_make_work_types() < 0 || pykw_make_worker_type() < 0 ||
+				pykw_make_future_types() < 0 || pykw_make_watch_type() < 0)) {
 		PyErr_WriteUnraisable(NULL);
 		return;
 	}
-	if (PyList_Append(from_id(id_list), (PyObject *)pykw_work_type) < 0 ||
-	    PyList_Append(from_id(id_list), (PyObject *)pykw_worker_type) < 0)
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+		if (PyList_Append(from_id(id_list), (PyObject *)*types[i]) < 0)
+			PyErr_WriteUnraisable(NULL);
+	capsule = pykw_make_capsule();
+	if (!capsule || PyList_Append(from_id(id_list), capsule) < 0)
 		PyErr_WriteUnraisable(NULL);
+	Py_XDECREF(capsule);
 }
 
 /* ---- coming and going ---- */
 
-uintptr_t pykw_worker_new(const char *name, uint32_t busy_poll_ns, uintptr_t id_core)
+uintptr_t pykw_worker_new(const char *name, uint32_t busy_poll_ns, uint64_t max_pending,
+			  uintptr_t id_core)
 {
 	struct pykw_worker *pw = calloc(1, sizeof(*pw));
 
@@ -476,6 +724,7 @@ uintptr_t pykw_worker_new(const char *name, uint32_t busy_poll_ns, uintptr_t id_
 	}
 	kthread_hold_worker(pw->worker);
 	pw->core = from_id(id_core);
+	pw->max_pending = max_pending;
 	kthread_worker_set_ops(pw->worker, &ops, pw);
 	if (busy_poll_ns != UINT32_MAX)
 		kthread_worker_set_busy_poll(pw->worker, busy_poll_ns);
@@ -487,6 +736,7 @@ void pykw_worker_free(uintptr_t worker)
 {
 	struct pykw_worker *pw = from_handle(worker);
 
+	pykw_forget_watches(pw);
 	kthread_release_worker(pw->worker);
 	Py_XDECREF(pw->interrupt);
 	free(pw);
@@ -499,6 +749,7 @@ void pykw_worker_after_fork(uintptr_t worker)
 
 	if (kthread_current_worker() != pw->worker)
 		atomic_store_explicit(&pw->current, NULL, memory_order_relaxed);
+	pykw_forget_watches(pw);
 }
 
 void pykw_worker_bind(uintptr_t id_worker, uintptr_t worker, uintptr_t id_owner)
@@ -508,6 +759,7 @@ void pykw_worker_bind(uintptr_t id_worker, uintptr_t worker, uintptr_t id_owner)
 
 	object->owner = Py_NewRef(from_id(id_owner));
 	object->handle = from_handle(worker);
+	object->handle->owner = object->owner;
 	Py_XDECREF(before);
 }
 
@@ -590,6 +842,8 @@ static int wait_without_gil(int (*wait)(struct kthread_worker *, uint64_t), uint
 	PyThreadState *state;
 	int result;
 
+	if (pykw_is_beyond_waiting(from_handle(worker)))
+		return -ECANCELED;
 	state = gil_leave();
 	result = wait(w, slice_of(timeout_ns));
 	gil_return(state);
@@ -635,11 +889,38 @@ void pykw_worker_close(uintptr_t worker)
 	gil_return(state);
 }
 
-/* At exit, of a daemon: nothing more begins; who runs is not waited for. */
-void pykw_worker_abandon(uintptr_t worker)
+/*
+ * At exit: what is pending is dropped, and nothing more begins. @give_up: who waits for the
+ * callback that runs is let go, by an error.
+ */
+void pykw_worker_abandon(uintptr_t worker, bool give_up)
 {
-	from_handle(worker)->abandoned = true;
-	pykw_worker_stop(worker, 0);
+	struct pykw_worker *pw = from_handle(worker);
+	PyThreadState *state;
+
+	pw->abandoned = true;
+	if (give_up)
+		pw->given_up = true;
+	state = gil_leave();
+	kthread_abandon_worker(pw->worker);
+	gil_return(state);
+	if (give_up) {
+		pykw_give_up_call(pw);
+		pykw_let_watches_go(pw);
+	}
+}
+
+bool pykw_is_beyond_waiting(struct pykw_worker *pw)
+{
+	PyObject *answer;
+	bool finalizing;
+
+	if (!pw->abandoned || pw->given_up)
+		return pw->given_up;
+	answer = PyObject_CallNoArgs(pykw_the.is_finalizing);
+	finalizing = answer == Py_True;
+	Py_XDECREF(answer);
+	return finalizing;
 }
 
 uint64_t pykw_worker_ident(uintptr_t worker)
@@ -672,10 +953,15 @@ void pykw_worker_current_work(uintptr_t worker, uintptr_t id_list)
 /* The work whose callback the calling thread is in, if it is one of ours. */
 void pykw_current_work(uintptr_t id_list)
 {
-	struct kthread_worker *worker = kthread_current_worker();
+	struct pykw_worker *pw = pykw_worker_of(kthread_current_worker());
 
-	if (worker)
-		pykw_worker_current_work((uintptr_t)kthread_worker_data(worker), id_list);
+	if (pw)
+		pykw_worker_current_work((uintptr_t)pw, id_list);
+}
+
+uintptr_t pykw_worker_core(uintptr_t worker)
+{
+	return (uintptr_t)from_handle(worker)->worker;
 }
 
 /* What run() is to raise, if anything. */
@@ -723,6 +1009,8 @@ static int64_t wait_for_flush(struct kthread_flush *flush, uint64_t timeout_ns)
 	result = kthread_flush_wait(flush, 0);
 	if (result != -ETIMEDOUT || timeout_ns == 0)
 		return result;
+	if (pykw_is_beyond_waiting(kthread_worker_data(flush->worker)))
+		return -ECANCELED;
 	state = gil_leave();
 	result = kthread_flush_wait(flush, slice_of(timeout_ns));
 	gil_return(state);
@@ -765,10 +1053,48 @@ int64_t pykw_flush_worker(uintptr_t worker, int64_t again, uint64_t timeout_ns)
 
 /* ---- small ones ---- */
 
+void pykw_note_moment(void *moments)
+{
+	uint64_t *m = moments, now = gil_clock_ns();
+
+	if (m[1] < m[0])
+		m[2 + m[1]++] = now;
+}
+
 /* -1: the calling thread serves no worker. */
 int pykw_should_stop(void)
 {
 	return kthread_current_worker() ? kthread_should_stop() : -1;
+}
+
+void pykw_worker_tell(uintptr_t worker, uint32_t what, bool wanted)
+{
+	if (wanted)
+		atomic_fetch_or(&from_handle(worker)->tells, what);
+	else
+		atomic_fetch_and(&from_handle(worker)->tells, ~what);
+}
+
+bool pykw_worker_leaving(uintptr_t worker)
+{
+	return atomic_load(&from_handle(worker)->leaving);
+}
+
+void pykw_worker_break(uintptr_t worker)
+{
+	from_handle(worker)->broken = true;
+}
+
+void pykw_worker_give_room(uintptr_t worker)
+{
+	pykw_give_room(from_handle(worker));
+}
+
+bool pykw_worker_has_room(uintptr_t worker)
+{
+	struct pykw_worker *pw = from_handle(worker);
+
+	return pw->broken || pw->abandoned || has_room(pw);
 }
 
 void pykw_note_exit(void)

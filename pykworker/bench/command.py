@@ -21,9 +21,12 @@ CASE_NAMES = (
     "round-trip",
     "round-trip-same-cpu",
     "round-trip-two-cpus",
+    "submit-burst",
+    "submit-result",
     "coalescing",
     "native-works",
     "busy-interpreter",
+    "periodic",
 )
 """Those of `cases.CASES`, which is not imported before the command runs."""
 

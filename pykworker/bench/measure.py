@@ -37,6 +37,11 @@ class Sizes:
         return max(1, self.works // 25 // self.batch)
 
     @property
+    def ticks(self) -> int:
+        """Ticks of a periodic work."""
+        return max(1, self.works // 50)
+
+    @property
     def looks(self) -> int:
         """Works that are watched one at a time by a computing thread."""
         return max(1, self.works // 2000)

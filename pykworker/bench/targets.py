@@ -45,4 +45,7 @@ TARGETS = (
     Target("burst", "native-many", "simplequeue", "share", 0.7, 0.4),
     Target("round-trip", "native", "pure", "faster", 10, 60),
     Target("round-trip", "native", "executor", "faster", 10, 60),
+    Target("submit-result", "native", "executor", "faster", 5, 25),
+    Target("submit-burst", "native", "executor", "faster", 3, 5),
+    Target("periodic", "native", "threading", "faster", 50, 500),
 )
