@@ -67,6 +67,11 @@ lint: $(STAMP)-lint ## formatter, linter and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 
+.PHONY: docs
+docs: $(STAMP)-docs ## the documentation as HTML, into build/docs; every internal link is followed
+	$(VENV)/bin/python -m sphinx -b html -n -W --keep-going -q -d build/docs-state docs build/docs
+	$(VENV)/bin/python docs/check_links.py build/docs
+
 .PHONY: format
 format: $(STAMP)-lint ## format the Python sources
 	$(VENV)/bin/ruff format .
