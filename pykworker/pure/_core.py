@@ -112,6 +112,7 @@ class Core:
         # among the told ones, and calls tell() without it.
         self.flush_watches: deque[Watch] = deque()  # by the place that they wait for
         self.room_watches: deque[Watch] = deque()
+        self.reserved = 0  # free places that were handed to those who waited for one
         self.told: deque[Watch] = deque()
         self.unrun: list[Future[Any]] = []  # calls that were dropped, whose futures are to tell
 
@@ -148,7 +149,8 @@ class Core:
             raise RuntimeError(_DRAINED)
 
     def has_room(self) -> bool:
-        return self.max_pending is None or len(self.works) + self.timers.running < self.max_pending
+        pending = len(self.works) + self.timers.running + self.reserved
+        return self.max_pending is None or pending < self.max_pending
 
     def refuse_if_full(self) -> None:
         if not self.has_room():
@@ -177,7 +179,8 @@ class Core:
         """Notify those whose wait is over. Under no lock."""
         while self.told:
             for watch in list(self.told):
-                watch.tell()
+                if watch.tell():
+                    self.release_a_place()
                 with contextlib.suppress(ValueError):  # another thread was here
                     self.told.remove(watch)
 
@@ -200,11 +203,12 @@ class Core:
             self.announce()
             return True
 
-    def submit(self, call: Call[Any], future: Future[Any]) -> None:
-        """Queue a call that nobody else has seen yet."""
+    def submit(self, call: Call[Any], future: Future[Any], reserved: bool) -> None:
+        """Queue a call that nobody else has seen yet, on the place that is *reserved* for it."""
         status = call._status
         origin = self.origin_of_a_queueing()
         with self.lock:
+            self.reserved -= reserved
             self.refuse_queueing()
             self.list_what_is_due()
             self.claim(status)
@@ -340,6 +344,8 @@ class Core:
         while self.room_watches:
             watch = self.room_watches[0]
             if watch.wanted:
+                watch.reserved = True
+                self.reserved += 1
                 self.told.append(watch)
             self.room_watches.popleft()
             if watch.wanted:
@@ -743,11 +749,15 @@ class Core:
             self.room_watches.append(watch)
             return watch
 
-    def tell_room(self) -> None:
-        """Somebody was told of a place, and does not want it."""
+    def release_a_place(self) -> None:
+        """Somebody was handed a place, and does not want it."""
         with self.lock:
-            if self.has_room():
-                self.give_a_place_away()
+            self.reserved -= 1
+            self.give_a_place_away()
+
+    def tell_room(self) -> None:
+        """The same, by himself."""
+        self.release_a_place()
         self.tell()
 
     def wait_for_call(self, future: Future[Any], seconds: float | None) -> bool:

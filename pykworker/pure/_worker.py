@@ -188,11 +188,12 @@ class Worker(ExecutorMethods):
         fn: Callable[..., _R],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        reserved: bool = False,
         /,
     ) -> Future[_R]:
         call = Call(context, fn, args, kwargs)
         future: Future[_R] = Future(call._status)
-        self._core.submit(call, future)
+        self._core.submit(call, future, reserved)
         self._core.was_queued(call)
         return future
 

@@ -90,7 +90,7 @@ def run(kw, tmp_path: Path, page: str, source: str) -> subprocess.CompletedProce
     command[1:1] = ["-W", "error"]
     return subprocess.run(
         command, env=env, cwd=tmp_path, timeout=2 * LIMIT, check=False, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        capture_output=True,
     )  # fmt: skip
 
 
