@@ -180,7 +180,8 @@ class Core:
         """Notify those whose wait is over. Under no lock."""
         while self.told:
             for watch in list(self.told):
-                watch.tell()
+                if watch.tell():
+                    self.release_a_place()
                 with contextlib.suppress(ValueError):  # another thread was here
                     self.told.remove(watch)
 
