@@ -48,21 +48,17 @@ class Status:
 class Watch:
     """Somebody waits without a thread of his own: he is notified once, unless he cancels."""
 
-    __slots__ = ("_notify", "number", "reserved")
+    __slots__ = ("_notify", "number")
 
     def __init__(self, notify: Callable[[], object], number: int = 0) -> None:
         self._notify: Callable[[], object] | None = notify
         self.number = number  # of the run, or the place, whose end is waited for
-        self.reserved = False  # a free place on the list is his, until he is notified
 
-    def tell(self) -> bool:
-        """To be called under no lock. Returns True: he had a place, but does not wait any more."""
-        reserved, self.reserved = self.reserved, False
+    def tell(self) -> None:
+        """To be called under no lock."""
         notify, self._notify = self._notify, None
-        if notify is None:
-            return reserved
-        notify()
-        return False
+        if notify is not None:
+            notify()
 
     def cancel(self) -> None:
         """He does not wait any more."""
