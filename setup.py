@@ -20,7 +20,7 @@ class BuildWithHeaders(build_py):
             return
         target = Path(self.build_lib) / "pykworker" / "include"
         target.mkdir(parents=True, exist_ok=True)
-        for name in ("kthread.h", "kthread_worker.h"):
+        for name in ("kthread.h", "kthread_worker.h", "pykworker.h"):
             shutil.copy2(ROOT / "src" / name, target / name)
 
 

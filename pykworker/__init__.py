@@ -14,6 +14,11 @@
 
 :data:`backend` says what serves: "native", the C core; or "pure", :mod:`pykworker.pure`, where
 the extension module is missing.
+
+For other extension modules there are, with "native": :func:`get_include` and the capsule
+``_C_API``, which ``pykworker.h`` describes; and for cffi :func:`get_ffibuilder`,
+:func:`worker_pointer`, :data:`ffi` and :data:`lib`, whose public names are those of
+``kthread_worker.h``.
 """
 
 from __future__ import annotations
@@ -28,6 +33,8 @@ from pykworker import _subinterpreter
 from pykworker._version import __version__
 
 if TYPE_CHECKING:
+    from pykworker._interop import C_API as _C_API
+    from pykworker._interop import ffi, get_ffibuilder, lib, worker_pointer
     from pykworker.native import (
         CANCEL,
         BoundWork,
@@ -50,6 +57,8 @@ elif _subinterpreter.refuses():
 else:
     try:
         from pykworker import native as _backend
+        from pykworker._interop import C_API as _C_API  # noqa: F401, PyCapsule_Import's
+        from pykworker._interop import ffi, get_ffibuilder, lib, worker_pointer
     except ImportError as error:
         from pykworker import pure as _backend
 
@@ -88,10 +97,15 @@ __all__ = [
     "get_include",
     "should_stop",
 ]
+if globals().get("backend") == "native":  # in a subinterpreter there is none
+    __all__ += ["ffi", "get_ffibuilder", "lib", "worker_pointer"]
 
 
 def get_include() -> str:
-    """The directory of ``kthread_worker.h`` and ``kthread.h``, for C that uses the core.
+    """The directory of the headers, for C that uses the core.
+
+    ``kthread_worker.h`` and ``kthread.h`` are the core's; ``pykworker.h`` is for extension modules
+    that queue works in C on a worker that was made in Python.
 
     Raises FileNotFoundError when the headers are not there.
     """

@@ -40,9 +40,13 @@ class ExecutorMethods(concurrent.futures.Executor):
             fn: Callable[..., _R],
             args: tuple[Any, ...],
             kwargs: dict[str, Any],
+            reserved: bool = False,
             /,
         ) -> concurrent.futures.Future[_R]:
-            """submit(), with the context that fn is called in; None: the thread's own."""
+            """submit(), with the context that fn is called in; None: the thread's own.
+
+            *reserved*: on the place that a notification of _watch_room has handed over.
+            """
 
         def _close(self, cancel_futures: bool) -> None:
             """Refuse from now on, and have the thread leave after what is pending; not wait."""
@@ -54,10 +58,14 @@ class ExecutorMethods(concurrent.futures.Executor):
             """Watch for the thread to leave. None: there is none."""
 
         def _watch_room(self, notify: Callable[[], object], /) -> Watch | None:
-            """Watch for a place on the list. None: there is one, or the worker is closed."""
+            """Watch for a place on the list. None: there is one, or the worker is closed.
+
+            The notification hands the place over: until the _submit() that is to follow, or a
+            _tell_room(), it is nobody else's.
+            """
 
         def _tell_room(self) -> None:
-            """Pass a notification of _watch_room on that is not made use of."""
+            """Pass a place on that was handed over and is not made use of."""
 
         @property
         def _max_pending(self) -> int | None: ...
@@ -146,12 +154,13 @@ class ExecutorMethods(concurrent.futures.Executor):
         import asyncio
 
         context = contextvars.copy_context()
+        reserved = False
         while True:
             try:
-                future = self._submit(context, fn, args, kwargs)
+                future = self._submit(context, fn, args, kwargs, reserved)
                 break
             except queue.Full:
-                await wait_for(self._watch_room, unused=self._tell_room)
+                reserved = await wait_for(self._watch_room, unused=self._tell_room)
 
         await wait_for(_end_of(future))
         try:

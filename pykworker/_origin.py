@@ -7,8 +7,9 @@ import contextlib
 import sys
 import traceback
 import weakref
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = ["Origins", "add_note", "calling_stack"]
 
@@ -35,23 +36,40 @@ class Origins:
     """The stacks of the queueings that made works pending, of one worker.
 
     A work is kept track of for as long as it lives; nothing here holds it, nor any frame. From
-    any thread.
+    any thread. *runs_begun* says how many runs have begun on the worker: while one goes on, that
+    is its number.
     """
 
-    def __init__(self) -> None:
-        self._stacks: weakref.WeakKeyDictionary[Any, traceback.StackSummary] = (
-            weakref.WeakKeyDictionary()
-        )
+    def __init__(self, runs_begun: Callable[[], int]) -> None:
+        self._runs_begun = runs_begun
+        self._notes: weakref.WeakKeyDictionary[Any, _Note] = weakref.WeakKeyDictionary()
 
     def note(self, work: Any) -> None:
         """*work* is about to be queued, by the calling thread: note its stack."""
-        self._stacks[work] = calling_stack()
+        stack = calling_stack()
+        before = self._notes.get(work)
+        if before is not None and work.executing:
+            run = self._runs_begun()
+            self._notes[work] = _Note(stack, before.of_run(run), run)
+        else:
+            self._notes[work] = _Note(stack, stack, 0)
 
     def add_to(self, work: Any, exception: BaseException) -> None:
         """*work* has let *exception* out: add where it was queued, if that was noted."""
-        stack = self._stacks.get(work)
-        if stack is not None:
-            add_note(exception, stack)
+        note = self._notes.get(work)
+        if note is not None:
+            add_note(exception, note.of_run(self._runs_begun()))
+
+
+class _Note(NamedTuple):
+    """The last queueing's stack; and that of the run which went on meanwhile, and its number."""
+
+    last: traceback.StackSummary
+    before: traceback.StackSummary
+    run: int
+
+    def of_run(self, run: int) -> traceback.StackSummary:
+        return self.before if run == self.run else self.last
 
 
 def _is_ours(frame: FrameType) -> bool:

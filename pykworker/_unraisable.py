@@ -52,6 +52,8 @@ def _print_notes(error: BaseException) -> None:
 
 def report_given_up(name: str, seconds: float, work: object, pending: int) -> None:
     """The interpreter's exit waits no longer for a worker: a line on standard error."""
+    if sys.stderr is None:
+        return
     with contextlib.suppress(BaseException):
         what = "idle" if work is None else repr(work)
         print(

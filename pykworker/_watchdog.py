@@ -57,6 +57,10 @@ class Watchdog:
         self._worker: Any = None
         self._watched: weakref.WeakSet[Any] = weakref.WeakSet()
 
+    def is_mine(self, core: object) -> bool:
+        """Is it the hidden worker's?"""
+        return self._worker is not None and self._worker._core is core
+
     def add(self, core: Watched) -> None:
         """Look after a worker from now on."""
         if self._worker is None:

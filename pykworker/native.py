@@ -70,6 +70,7 @@ _Hook = Callable[["Work[Any]"], object]
 _FOREVER = 2**64 - 1
 _LONGEST_POLL_NS = 2**32 - 2
 _ADAPTIVE_POLL = 2**32 - 1
+_MOST = 2**63  # works that may be pending; there is no room for so many
 _LONGEST_DELAY_NS = 2**62  # 146 years; from now it ends before the clock does
 
 # enum pykw_tell: what a core wants to be told of
@@ -127,6 +128,8 @@ def _refuse(code: int, late: str) -> NoReturn:
             raise RuntimeError("can't start new thread")
         case errno.EOVERFLOW:
             raise OverflowError("the work is disabled too often")
+        case errno.ECANCELED:
+            raise RuntimeError("the worker was given up at interpreter exit")
         case errno.ENOMEM:
             raise MemoryError
         case number:
@@ -229,8 +232,9 @@ class _Core:
         self.initargs = initargs
         self.initialized: threading.Thread | None = None  # the last thread that has called it
         self.watchdog = watchdog
-        self.origins = Origins() if traceback else None
+        self.origins = Origins(self.runs_begun) if traceback else None
         self.closed = False  # destroy was called
+        self.broken = False  # the initializer has failed
         self.rooms: deque[_Waiter] = deque()  # those that wait for a place on the list
         self.ends: list[_Waiter] = []  # those that wait for the thread to leave
         self.hooks: dict[str, _Hook] = {}  # by the event
@@ -240,7 +244,9 @@ class _Core:
             poll = _nanoseconds(busy_poll, _LONGEST_POLL_NS)
         # Not the strict encoding: a lone surrogate is legal in a str.
         encoded = name.encode("utf-8", "backslashreplace")
-        self.handle = _Handle(lib.pykw_worker_new(encoded, poll, max_pending or 0, id(self)))
+        self.handle = _Handle(
+            lib.pykw_worker_new(encoded, poll, min(max_pending or 0, _MOST), id(self))
+        )
         if not self.handle:
             raise MemoryError
         if initializer is not None:
@@ -261,6 +267,12 @@ class _Core:
         """Returns 0, or -errno."""
         handle = self.handle
         result = _wait(lambda _, ns: lib.pykw_worker_destroy(handle, ns), seconds)
+        if result == -errno.EDEADLK and self in _left_behind:
+            # Forked by its own callback: nobody is there to wait for.
+            lib.pykw_worker_abandon(handle, False)
+            result = 0
+        if _has_no_thread_left(result):
+            result = 0
         if result != -errno.EDEADLK:
             self.has_closed()
         if result == 0:
@@ -298,6 +310,9 @@ class _Core:
         lib.pykw_worker_stats(self.handle, counters)
         return dict(zip(names, counters, strict=True))
 
+    def runs_begun(self) -> int:
+        return self.stats()["executed"]
+
     # -- called by C, on the worker's thread
 
     def thread_started(self) -> None:
@@ -320,6 +335,7 @@ class _Core:
             self.initializer(*self.initargs)
         except BaseException as failure:
             concurrent.futures._base.LOGGER.critical("Exception in initializer:", exc_info=True)
+            self.broken = True
             lib.pykw_worker_break(self.handle)
             while self.rooms:  # to be refused
                 self.room()
@@ -333,16 +349,16 @@ class _Core:
         for waiter in ends:
             waiter.tell()
 
-    def room(self) -> None:
-        """A work is pending no more: there is a place for the first who waits for one."""
+    def room(self) -> bool:
+        """A place on the list is free. Returns True: the first who waits for one has it now."""
         while True:
             try:
                 if self.rooms.popleft().tell():
-                    return
+                    return True
             except IndexError:
                 lib.pykw_worker_tell(self.handle, _ROOM, False)
                 if not self.rooms:
-                    return
+                    return False
                 lib.pykw_worker_tell(self.handle, _ROOM, True)  # one has come meanwhile
 
     def report(self, work: Work[Any], exception: BaseException) -> None:
@@ -397,8 +413,7 @@ class _Core:
     # -- for the watchdog
 
     def look(self) -> tuple[int, Work[Any] | None, int | None]:
-        executed = self.stats()["executed"]
-        return executed, self.current_work(), lib.pykw_worker_ident(self.handle) or None
+        return self.runs_begun(), self.current_work(), lib.pykw_worker_ident(self.handle) or None
 
     def has_nothing_to_do(self) -> bool:
         stats = self.stats()
@@ -406,6 +421,11 @@ class _Core:
 
     def tell_busy(self, wanted: bool) -> None:
         lib.pykw_worker_tell(self.handle, _BUSY, wanted)
+
+
+def _has_no_thread_left(result: int) -> bool:
+    """The interpreter finalizes, and has ended a daemon's thread: there is no end to wait for."""
+    return result == -errno.ECANCELED and sys.is_finalizing()
 
 
 def _is_interrupt(failure: BaseException) -> bool:
@@ -611,14 +631,17 @@ class DelayedWork(Work[_R]):
 class NativeWork(DelayedWork[None]):
     """A work whose callback is machine code: ``void (*)(void *)``, called without the GIL.
 
-    *address* is where the code is: an int, a ctypes or cffi function pointer, or an object
-    whose ``address`` is an int, as a compiled numba ``cfunc`` has. *data* is what it gets:
-    None, an int, a cffi pointer, or a ctypes pointer, array, structure or union; of the last
-    three, their address. Both are kept alive as long as the work, and so while C may use them.
-    It may be queued with a delay, and :meth:`Worker.every` has its code run periodically.
+    *address* is where the code is: an int, a ctypes or cffi function pointer, a function of a
+    cffi library, a capsule out of the ``__pyx_capi__`` of a Cython module, or an object whose
+    ``address`` is an int, as a compiled numba ``cfunc`` has. *data* is what it gets: None, an
+    int, a cffi pointer, or a ctypes pointer, array, structure or union; of the last three,
+    their address. Both objects are kept alive as long as the work, and so while C may use
+    them; a library that ``ffi.dlopen`` has opened is the caller's to keep. It may be queued with
+    a delay, and :meth:`Worker.every` has its code run periodically.
 
-    Raises TypeError for any other kind, and ValueError for an address that cannot be one. An
-    address that is no such function crashes the process.
+    Raises TypeError for any other kind and, where its type tells, for a function that takes or
+    returns anything else, or that needs the GIL; ValueError for an address that cannot be one.
+    An int that is no address of such a function crashes the process.
     """
 
     __slots__ = ("_address",)
@@ -734,6 +757,7 @@ _objects = {
     "Context": contextvars.Context,
     "DeadlockError": DeadlockError,
     "Full": queue.Full,
+    "is_finalizing": sys.is_finalizing,
     "Future": Future,
     "PlainFuture": concurrent.futures.Future,
     "serve": _serve,
@@ -815,6 +839,8 @@ class Worker(WorkerBase, ExecutorMethods):
         if getattr(self, "_core", None) is not None:
             raise RuntimeError("Worker.__init__() was called before")
         _reap_orphans()
+        if _exiting:
+            raise RuntimeError(_AFTER_EXIT)
         core = _Core(
             name,
             busy_poll=seconds,
@@ -942,7 +968,7 @@ class Worker(WorkerBase, ExecutorMethods):
         return None
 
     def _tell_room(self) -> None:
-        self._core.room()
+        lib.pykw_worker_give_room(self._core.handle)
 
     def work(self, fn: Callable[_P, _R]) -> BoundWork[_P, _R]:
         """Make *fn* a work bound to this worker; a decorator.
@@ -1029,7 +1055,8 @@ class Worker(WorkerBase, ExecutorMethods):
         From any thread that serves no worker; waits for nothing but the callbacks. As
         ``kthread_worker_run_pending``.
         """
-        return _serve_here(self._core, lib.pykw_worker_run_pending)
+        count = _serve_here(self._core, lib.pykw_worker_run_pending)
+        return 0 if self._core.broken else count
 
     def fileno(self) -> int:
         """A file descriptor that is readable while :meth:`run_pending` has something to do.
@@ -1069,7 +1096,7 @@ class Worker(WorkerBase, ExecutorMethods):
         core = self._core
         seconds = timeout_seconds(timeout)
         result = _wait(lambda _, ns: lib.pykw_worker_stop(core.handle, ns), seconds)
-        if result and result != -errno.ESHUTDOWN:
+        if result and result != -errno.ESHUTDOWN and not _has_no_thread_left(result):
             _refuse(result, "the callback did not end in time")
 
     def freeze(self, timeout: float | None = None) -> None:
@@ -1289,8 +1316,20 @@ def _reap_orphans() -> None:
 _left_behind: list[_Core] = []
 
 
+def _mend_main_thread(thread: threading.Thread) -> None:
+    """Forked by a callback, the child's main thread is a worker's, which threading did not make.
+
+    Before 3.13 threading expects a lock of it that it has not got, when the child ends.
+    """
+    if isinstance(thread, _WorkerThread) and getattr(thread, "_tstate_lock", thread) is None:
+        lock = threading.Lock()
+        lock.acquire()
+        thread._tstate_lock = lock  # type: ignore[attr-defined]
+
+
 def _after_fork_in_child() -> None:
     """C has marked the workers; nobody is to be warned of one that is the parent's."""
+    _mend_main_thread(threading.main_thread())
     for core in _live:
         lib.pykw_worker_after_fork(core.handle)
     _left_behind.extend(_live)  # the child may have been forked by a callback, and be in C
@@ -1313,26 +1352,33 @@ def _at_exit() -> None:
     global _exiting
     _exiting = True
     lib.pykw_note_exit()
-    cores = list(_live)
-    for core in cores:  # all are asked before one is waited for
-        if core.daemon:
-            lib.pykw_worker_abandon(core.handle)
-            core.has_closed()
-        else:
-            core.close()
+    given_up: set[_Core] = set()
     begin = time.monotonic()
-    for core in cores:
-        if not core.daemon:
-            _destroy_at_exit(core, begin)
+    # One may have been made until just now. The watchdog's own goes on meanwhile.
+    while cores := [core for core in _live if core not in given_up and not _watchdog.is_mine(core)]:
+        for core in cores:  # all are asked before one is waited for
+            if core.daemon:
+                lib.pykw_worker_abandon(core.handle, False)
+                core.has_closed()
+                given_up.add(core)
+            else:
+                core.close()
+        for core in cores:
+            if not core.daemon and not _destroy_at_exit(core, begin):
+                given_up.add(core)
 
 
-def _destroy_at_exit(core: _Core, begin: float) -> None:
-    if core.exit_timeout is None:
-        core.destroy(None)
-    elif core.destroy(max(0.0, begin + core.exit_timeout - time.monotonic())):
-        work, pending = core.current_work(), core.stats()["pending"]
-        lib.pykw_worker_abandon(core.handle)
-        _unraisable.report_given_up(core.name, core.exit_timeout, work, pending)
+def _destroy_at_exit(core: _Core, begin: float) -> bool:
+    """Returns False: it was given up."""
+    seconds = core.exit_timeout
+    if seconds is not None:
+        seconds = max(0.0, begin + seconds - time.monotonic())
+    if not core.destroy(seconds):
+        return True
+    work, pending = core.current_work(), core.stats()["pending"]
+    lib.pykw_worker_abandon(core.handle, True)
+    _unraisable.report_given_up(core.name, core.exit_timeout or 0.0, work, pending)
+    return False
 
 
 try:

@@ -336,6 +336,13 @@ int kthread_gate_refusal(struct kthread_worker *worker, uint32_t claims)
 	return kthread_served == worker ? 0 : -EAGAIN;
 }
 
+int kthread_worker_refusal(struct kthread_worker *worker)
+{
+	uint32_t claims = is_made(worker) ? load_relaxed(&worker->claims[0]) : 0;
+
+	return gates_are_open(claims) ? 0 : kthread_gate_refusal(worker, claims);
+}
+
 void kthread_batch_begin(struct kthread_batch *batch, struct kthread_worker *worker)
 {
 	uint32_t claims;
@@ -506,6 +513,8 @@ KTHREAD_INLINE bool run_one(struct kthread_worker *worker)
 	if (!work)
 		return false;
 	trace_execute_start(worker, work);
+	if (worker->ops && worker->ops->begin)
+		worker->ops->begin(worker, work);
 	func(work);
 	work = load_relaxed(&worker->current_work); /* another, after kthread_next_work */
 	if (!MENDED(NO_TOUCH_AFTER_CALLBACK))

@@ -177,9 +177,17 @@ struct kthread_worker_ops {
 	 * @work was pending and will not run, because its worker is closed or destroyed. It
 	 * is pending no more, and not touched afterwards; a run that began before may still
 	 * go on. Runs on the closing or destroying thread. A run that a cancel drops is told
-	 * by what the cancel returns.
+	 * by what the cancel returns. Whoever flushed @work may have freed it already, unless
+	 * the embedder keeps it: @func, which it was initialised with, says whose it is.
 	 */
-	void (*dropped)(struct kthread_worker *worker, struct kthread_work *work);
+	void (*dropped)(struct kthread_worker *worker, struct kthread_work *work,
+			kthread_work_func_t func);
+	/*
+	 * The function of @work is called as soon as this returns: the moment to give back
+	 * what was kept from one callback to the next, and this one does not know of. Not
+	 * called for works that kthread_next_work begins.
+	 */
+	void (*begin)(struct kthread_worker *worker, struct kthread_work *work);
 };
 
 /* What a thread waits for; inside only. */
@@ -435,6 +443,16 @@ int kthread_stop_worker_interruptible(struct kthread_worker *worker, uint64_t ti
 void kthread_close_worker(struct kthread_worker *worker);
 
 /*
+ * kthread_abandon_worker - the same, and what is pending is dropped
+ *
+ * Works that are listed become idle without a run, and their flushers return; the thread leaves
+ * after the callback that it is in. The worker is still to be destroyed.
+ *
+ * Ours. From anywhere but a signal handler, callbacks included; never waits.
+ */
+void kthread_abandon_worker(struct kthread_worker *worker);
+
+/*
  * kthread_destroy_worker, ..._timeout - end a worker
  * @worker: any; NULL does nothing
  * @timeout_ns: nanoseconds; see KTHREAD_FOREVER
@@ -509,6 +527,14 @@ bool kthread_queue_work(struct kthread_worker *worker, struct kthread_work *work
  * being cancelled, or disabled. Leaves errno alone.
  */
 int kthread_queue_work_status(struct kthread_worker *worker, struct kthread_work *work);
+
+/*
+ * kthread_worker_refusal - does a worker refuse what is queued?
+ *
+ * Returns 0: not now; else -errno, as kthread_queue_work_status: of the worker, not of a work.
+ * From anywhere, signal handlers included; stale when it returns.
+ */
+int kthread_worker_refusal(struct kthread_worker *worker);
 
 /*
  * kthread_queue_delayed_work - queue a work after a delay

@@ -264,8 +264,9 @@ KTHREAD_HIDDEN void kthread_end_loop(struct kthread_worker *worker);
 
 /* ---- worker_life.c ---- */
 
-/* A run was dropped because its worker goes: tell the embedder. */
-KTHREAD_HIDDEN void kthread_tell_dropped(struct kthread_worker *worker, struct kthread_work *work);
+/* A run was dropped because its worker goes: tell the embedder, without a touch of the work. */
+KTHREAD_HIDDEN void kthread_tell_dropped(struct kthread_worker *worker, struct kthread_work *work,
+					 kthread_work_func_t func);
 
 /* The lock of registry, pool, waits_for, who blocks a work, and the making of locks. */
 KTHREAD_HIDDEN void kthread_lock_global(void);

@@ -611,27 +611,31 @@ void kthread_thaw_worker(struct kthread_worker *worker)
 	unlock_worker(worker);
 }
 
-void kthread_tell_dropped(struct kthread_worker *worker, struct kthread_work *work)
+void kthread_tell_dropped(struct kthread_worker *worker, struct kthread_work *work,
+			  kthread_work_func_t func)
 {
 	if (worker->ops && worker->ops->dropped)
-		worker->ops->dropped(worker, work);
+		worker->ops->dropped(worker, work, func);
 }
 
 /* What is listed becomes idle without having run. */
 static void drop_all(struct kthread_worker *worker)
 {
 	for (;;) {
+		kthread_work_func_t func = NULL;
 		struct kthread_work *work;
 
 		lock_worker(worker);
 		kthread_take_inbox_locked(worker);
 		work = worker->work_list.first;
-		if (work)
+		if (work) {
+			func = work->func;
 			kthread_drop_locked(worker, work);
+		}
 		unlock_worker(worker);
 		if (!work)
 			break;
-		kthread_tell_dropped(worker, work);
+		kthread_tell_dropped(worker, work, func);
 	}
 	kthread_tell_flushers_of_dropped(worker);
 }
@@ -737,6 +741,19 @@ void kthread_close_worker(struct kthread_worker *worker)
 	unlock_worker(worker);
 	if (MENDED(DESTROY_DISARMS))
 		kthread_drop_timers(worker);
+}
+
+void kthread_abandon_worker(struct kthread_worker *worker)
+{
+	if (!is_made(worker))
+		return;
+	lock_worker(worker);
+	close_locked(worker);
+	if (load_relaxed(&worker->task))
+		ask_to_leave_locked(worker, STOP);
+	unlock_worker(worker);
+	kthread_drop_timers(worker);
+	drop_all(worker);
 }
 
 static int destroy_worker(struct kthread_worker *worker, uint64_t timeout_ns, bool interruptible)

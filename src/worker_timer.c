@@ -262,18 +262,21 @@ void kthread_cut_timer_short_locked(struct kthread_worker *worker, struct kthrea
 void kthread_drop_timers(struct kthread_worker *worker)
 {
 	for (;;) {
+		kthread_work_func_t func = NULL;
 		struct kthread_timer *timer;
 
 		lock_worker(worker);
 		/* Closed still: a destruction that was faster may have given it to others. */
 		timer = load_relaxed(&worker->flags) & CLOSING ?
 			timers_earliest(&worker->timers) : NULL;
-		if (timer)
+		if (timer) {
+			func = kthread_timed_work(timer)->func;
 			kthread_drop_locked(worker, kthread_timed_work(timer));
+		}
 		unlock_worker(worker);
 		if (!timer)
 			break;
-		kthread_tell_dropped(worker, kthread_timed_work(timer));
+		kthread_tell_dropped(worker, kthread_timed_work(timer), func);
 	}
 	kthread_tell_flushers_of_dropped(worker);
 }

@@ -7,6 +7,7 @@ from pykworker.native import Future
 
 ffi: Any
 lib: Any
+C_API: object
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -74,6 +75,7 @@ class WorkerBase:
         fn: Callable[..., _R],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        reserved: bool = False,
         /,
     ) -> Future[_R]: ...
     def _queue_delayed(self, work: WorkBase, delay_ns: int, period_ns: int = 0, /) -> bool: ...

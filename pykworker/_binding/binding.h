@@ -33,7 +33,7 @@
 enum pykw_tell {
 	PYKW_TELL_ENTER = 1 << 0,	/* enter(): a thread is about to serve it */
 	PYKW_TELL_LEAVE = 1 << 1,	/* leave(): that has run its last work */
-	PYKW_TELL_ROOM = 1 << 2,	/* room(): a work is pending no more */
+	PYKW_TELL_ROOM = 1 << 2,	/* room(): a place on the list is free; true: somebody takes it */
 	PYKW_TELL_NOTE = 1 << 3,	/* note_origin(work): it is about to be queued */
 	PYKW_TELL_BUSY = 1 << 4,	/* busy(): something is about to be queued; told once */
 };
@@ -51,6 +51,7 @@ struct pykw_the {
 	PyObject *deadlock_error;
 	PyObject *make_condition;
 	PyObject *context_class;
+	PyObject *is_finalizing;
 };
 
 extern struct pykw_the pykw_the;
@@ -71,8 +72,8 @@ struct pykw_worker {
 	_Atomic(PyObject *) current;	/* the Work executing; set by the worker's thread */
 	PyObject *runs;			/* see work.c; worker's thread, under the GIL */
 	uint64_t coalesced;		/* under the GIL */
-	bool abandoned;			/* nothing is queued any more; under the GIL */
-	bool closing;			/* its destruction was begun; under the GIL */
+	_Atomic(bool) abandoned;	/* at exit: nothing is queued any more; under the GIL */
+	_Atomic(bool) given_up;		/* nor is the running callback waited for */
 	bool broken;			/* its initializer has failed: nothing runs; under the GIL */
 	_Atomic(uint32_t) tells;	/* enum pykw_tell: what the core object wants to know */
 	_Atomic(bool) leaving;		/* its thread has run its last work */
@@ -82,6 +83,7 @@ struct pykw_worker {
 	struct pykw_watch *watches;	/* under the GIL */
 	_Atomic(bool) traced;		/* the core object's trace() wants to know */
 	PyObject *interrupt;		/* what run() is to raise; under the GIL */
+	PyObject *owner;		/* frees this with its last reference; borrowed; NULL until bound */
 	bool keeps_gil;			/* its thread holds the GIL; that thread only */
 	bool on_main_thread;		/* its thread runs signal handlers; that thread only */
 	uint64_t handover_ns;		/* see gil.c; worker's thread only */
@@ -152,11 +154,14 @@ uint64_t gil_clock_ns(void);
 
 /*
  * Wait without the GIL for as long as it takes, and run signal handlers meanwhile. @wait
- * returns 0, -ETIMEDOUT, -EINTR or another -errno, and may be called repeatedly.
+ * returns 0, -ETIMEDOUT, -EINTR or another -errno, and may be called repeatedly. @pw: the
+ * worker that is waited for; NULL: none.
  *
- * Returns as @wait; -EINTR: a signal handler has raised an exception.
+ * Returns as @wait; -EINTR: a signal handler has raised an exception; -ECANCELED: the worker was
+ * given up at exit.
  */
-int gil_wait(int (*wait)(void *arg, uint64_t timeout_ns), void *arg, uint64_t timeout_ns);
+int gil_wait(struct pykw_worker *pw, int (*wait)(void *arg, uint64_t timeout_ns), void *arg,
+	     uint64_t timeout_ns);
 
 /*
  * A signal that comes between the interpreter's last look and the sleep does not
@@ -182,7 +187,13 @@ void gil_forget(struct pykw_worker *pw);
 extern PyTypeObject *pykw_work_type;
 int pykw_make_work_types(void);
 
-/* The object that a work of the core belongs to. */
+/*
+ * Other extensions queue works as well, see capi.c. Is one with this function that of a Work
+ * object?
+ */
+bool pykw_is_own(kthread_work_func_t func);
+
+/* The object that a work of the core belongs to, if it is one of ours. */
 struct pykw_work *pykw_object_of(struct kthread_work *work);
 
 /* A queueing of the Work said true. */
@@ -190,6 +201,9 @@ void pykw_trace_queue(struct pykw_worker *pw, PyObject *work);
 
 /* It is not periodic any more. Was it? Under the GIL. */
 bool pykw_end_ticks(struct pykw_work *w);
+
+/* A work is pending no more: its place is free. Under the GIL, if the core object is told. */
+void pykw_give_room(struct pykw_worker *pw);
 
 /* Its pending run was dropped: give back what was held for it. Under the GIL. */
 void pykw_release_dropped(struct pykw_worker *pw, struct pykw_work *w);
@@ -225,6 +239,9 @@ PyObject *pykw_watch_worker(struct pykw_worker *pw, PyObject *notify);
 
 /* Notify those that are over. Under the GIL. */
 void pykw_look_at_watches(struct pykw_worker *pw);
+
+/* Notify them all, over or not. Under the GIL. */
+void pykw_let_watches_go(struct pykw_worker *pw);
 
 /* End them all. Under the GIL. */
 void pykw_forget_watches(struct pykw_worker *pw);
@@ -268,12 +285,29 @@ static inline void pykw_count_pending(struct pykw_worker *pw, int change)
 /* What is raised when the initializer has failed. */
 PyObject *pykw_broken_exception(void);
 
+/*
+ * Nobody who waits for it will get an answer: it was given up at exit, or is a daemon whose thread
+ * the interpreter has ended.
+ */
+bool pykw_is_beyond_waiting(struct pykw_worker *pw);
+
+#define PYKW_GIVEN_UP "the worker was given up at interpreter exit"
+
 /* Raise what a wait in C was refused for. */
 void pykw_raise_wait_refusal(int error);
+
+/* What is kept for a worker of the core; NULL: it was not made in Python. */
+struct pykw_worker *pykw_worker_of(struct kthread_worker *worker);
+
+/* Worker.queue(work), of a Worker that is made. */
+PyObject *pykw_queue(PyObject *worker, PyObject *work);
 
 /* Call a method of the core object; an exception in it goes to sys.unraisablehook. */
 void pykw_tell_core(struct pykw_worker *pw, const char *method, PyObject *first,
 		    PyObject *second);
+
+/* Call a method of the core object. Returns whether it said true; an exception as above. */
+bool pykw_ask_core(struct pykw_worker *pw, const char *method);
 
 /* The calling thread is the main one, which runs signal handlers, and in run(). */
 extern _Thread_local bool pykw_on_main_thread;
@@ -283,6 +317,11 @@ void pykw_interrupt(struct pykw_worker *pw, PyObject *exception);
 
 /* The exception being raised, as an object with its traceback; clears it. */
 PyObject *pykw_fetch_exception(void);
+
+/* ---- capi.c ---- */
+
+/* The table for other extensions, as a capsule. */
+PyObject *pykw_make_capsule(void);
 
 static inline void gil_keep(struct pykw_worker *pw)
 {

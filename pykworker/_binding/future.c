@@ -145,7 +145,9 @@ PyObject *pykw_run_call(struct pykw_worker *pw, struct pykw_work *w)
 	}
 	/* First: who is told by the future may look at what the call holds. */
 	Py_XDECREF(part(call));
-	if (result)
+	if (is_over(f))
+		; /* it was given up at exit */
+	else if (result)
 		set_result(f, result);
 	else
 		set_exception(f, exception);
@@ -178,6 +180,25 @@ void pykw_end_call(struct pykw_work *w, PyObject *exception)
 	}
 	Py_XDECREF(f);
 	Py_XDECREF(exception);
+}
+
+void pykw_give_up_call(struct pykw_worker *pw)
+{
+	struct pykw_work *w = (struct pykw_work *)atomic_load_explicit(&pw->current,
+								       memory_order_acquire);
+	struct pykw_future *f = w && pykw_is_call(w) ? ((struct pykw_call *)w)->future : NULL;
+	PyObject *error;
+
+	if (!f || is_over(f))
+		return;
+	Py_INCREF(f);
+	error = PyObject_CallFunction(PyExc_RuntimeError, "s", PYKW_GIVEN_UP);
+	if (error)
+		set_exception(f, error);
+	else
+		PyErr_WriteUnraisable((PyObject *)f);
+	Py_XDECREF(error);
+	Py_DECREF(f);
 }
 
 /* It is cancelled: take it off the list. */
@@ -277,10 +298,14 @@ PyObject *pykw_submit(PyObject *self, PyObject *args, PyObject *kwargs)
 PyObject *pykw_submit_in_context(PyObject *self, PyObject *args)
 {
 	PyObject *context, *fn, *works_args, *works_kwargs;
+	struct pykw_worker *pw = pykw_handle_of(self);
+	int reserved = 0;
 
-	if (!PyArg_ParseTuple(args, "OOO!O!", &context, &fn, &PyTuple_Type, &works_args,
-			      &PyDict_Type, &works_kwargs))
+	if (!pw || !PyArg_ParseTuple(args, "OOO!O!|p", &context, &fn, &PyTuple_Type, &works_args,
+				     &PyDict_Type, &works_kwargs, &reserved))
 		return NULL;
+	if (reserved)
+		pykw_count_pending(pw, -1); /* and in what follows it is counted again */
 	return submit(self, context == Py_None ? NULL : context, fn, works_args, works_kwargs);
 }
 
@@ -328,9 +353,10 @@ static bool wait_for_call(struct pykw_future *f, uint64_t timeout_ns)
 		return true;
 	Py_INCREF(call);
 	kthread_flush_begin_work(&flush, &call->work.work);
-	result = gil_wait(wait_for_flush, &flush, timeout_ns);
+	result = gil_wait(flush.worker ? kthread_worker_data(flush.worker) : NULL, wait_for_flush,
+			  &flush, timeout_ns);
 	Py_DECREF(call);
-	if (!result || is_over(f))
+	if (result != -EINTR && (!result || is_over(f)))
 		return true;
 	if (result == -ETIMEDOUT)
 		PyErr_SetNone(PyExc_TimeoutError);

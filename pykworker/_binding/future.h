@@ -51,7 +51,10 @@ static inline bool pykw_is_call(const struct pykw_work *w)
 	return w->extra && w->extra->is_call;
 }
 
-/* Worker.submit, and _submit(context, fn, args, kwargs). */
+/*
+ * Worker.submit, and _submit(context, fn, args, kwargs, reserved=False). Reserved: room() has
+ * handed a place to this one.
+ */
 PyObject *pykw_submit(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *pykw_submit_in_context(PyObject *self, PyObject *args);
 
@@ -60,6 +63,9 @@ PyObject *pykw_run_call(struct pykw_worker *pw, struct pykw_work *w);
 
 /* It will not run: cancelled, or with an exception. Takes the reference to that. */
 void pykw_end_call(struct pykw_work *w, PyObject *exception);
+
+/* The one that runs is not waited for any more: its future gets an error. */
+void pykw_give_up_call(struct pykw_worker *pw);
 
 /* Cancel all that are pending. */
 void pykw_cancel_calls(struct pykw_worker *pw);

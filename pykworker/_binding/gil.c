@@ -53,15 +53,19 @@ void gil_return(PyThreadState *state)
 	PyEval_RestoreThread(state);
 }
 
-int gil_wait(int (*wait)(void *arg, uint64_t timeout_ns), void *arg, uint64_t timeout_ns)
+int gil_wait(struct pykw_worker *pw, int (*wait)(void *arg, uint64_t timeout_ns), void *arg,
+	     uint64_t timeout_ns)
 {
 	uint64_t begin = gil_clock_ns(), waited = 0;
 	int result = wait(arg, 0);
 
 	while (result == -ETIMEDOUT && waited < timeout_ns) {
 		uint64_t left = timeout_ns - waited;
-		PyThreadState *state = gil_leave();
+		PyThreadState *state;
 
+		if (pw && pykw_is_beyond_waiting(pw))
+			return -ECANCELED;
+		state = gil_leave();
 		result = wait(arg, left < SLICE_NS ? left : SLICE_NS);
 		gil_return(state);
 		pykw_drain_finished();

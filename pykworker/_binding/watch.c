@@ -68,6 +68,18 @@ void pykw_look_at_watches(struct pykw_worker *pw)
 	}
 }
 
+void pykw_let_watches_go(struct pykw_worker *pw)
+{
+	while (pw->watches) {
+		struct pykw_watch *w = pw->watches;
+
+		Py_INCREF(w);
+		end_watch(w);
+		notify_one(w);
+		Py_DECREF(w);
+	}
+}
+
 void pykw_forget_watches(struct pykw_worker *pw)
 {
 	while (pw->watches)

@@ -154,6 +154,12 @@ struct runs {
 static PyTypeObject *runs_type;
 
 static void run_python(struct kthread_work *work);
+static void run_native(struct kthread_work *work);
+
+bool pykw_is_own(kthread_work_func_t func)
+{
+	return func == run_python || func == run_native;
+}
 
 static struct pykw_work *current_work(struct pykw_worker *pw)
 {
@@ -176,12 +182,13 @@ void pykw_trace_queue(struct pykw_worker *pw, PyObject *work)
 	trace(pw, "queue", (struct pykw_work *)work);
 }
 
-/* It is pending no more. Under the GIL, if room is wanted. */
-static void give_room(struct pykw_worker *pw)
+/* A place that is handed on stays counted, so that nobody else gets it. */
+void pykw_give_room(struct pykw_worker *pw)
 {
-	pykw_count_pending(pw, -1);
-	if (pykw_tells(pw, PYKW_TELL_ROOM))
-		pykw_tell_core(pw, "room", NULL, NULL);
+	if (!pw->max_pending)
+		return;
+	if (!pykw_tells(pw, PYKW_TELL_ROOM) || !pykw_ask_core(pw, "room"))
+		pykw_count_pending(pw, -1);
 }
 
 /* A run begins: w is shown as the current one, instead of what was. */
@@ -193,8 +200,7 @@ static void begin_run(struct pykw_worker *pw, struct pykw_work *w)
 	atomic_store_explicit(&pw->current, (PyObject *)w, memory_order_relaxed);
 	if (timer && timer->period_ns)
 		queue_next_tick(pw, w);
-	if (pw->max_pending)
-		give_room(pw);
+	pykw_give_room(pw);
 }
 
 static PyObject *runs_next(PyObject *self)
@@ -398,7 +404,7 @@ static void run_native(struct kthread_work *work)
 	if (!rearmed && pw->max_pending) {
 		if (pykw_tells(pw, PYKW_TELL_ROOM))
 			gil_keep(pw);
-		give_room(pw);
+		pykw_give_room(pw);
 	}
 	if (pw->traced) {
 		gil_keep(pw);
@@ -423,7 +429,9 @@ void pykw_release_dropped(struct pykw_worker *pw, struct pykw_work *w)
 {
 	const struct pykw_timer *timer = pykw_timer_of(w);
 
-	give_room(pw);
+	if (pykw_is_call(w))
+		pykw_end_call(w, NULL); /* its future is cancelled, if it is not already */
+	pykw_give_room(pw);
 	if (timer && w->extra->native)
 		pykw_release_after_run(w);
 	else
@@ -642,7 +650,8 @@ static PyObject *cancel_and_wait(struct pykw_work *w, bool disable)
 	if (cancel.dropped) /* nor does it drop anything later, since it refuses what comes */
 		pykw_release_dropped(kthread_worker_data(worker), w);
 	ticked = pykw_end_ticks(w);
-	result = gil_wait(wait_for_cancel, &cancel, UINT64_MAX);
+	result = gil_wait(worker ? kthread_worker_data(worker) : NULL, wait_for_cancel, &cancel,
+			  UINT64_MAX);
 	if (disable && result != -EINTR)
 		overflow = kthread_cancel_end_disabled(&cancel);
 	else

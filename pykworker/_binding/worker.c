@@ -53,6 +53,7 @@ void pykw_set_objects(uintptr_t id_dict)
 		.deadlock_error = named(objects, "DeadlockError"),
 		.make_condition = named(objects, "Condition"),
 		.context_class = named(objects, "Context"),
+		.is_finalizing = named(objects, "is_finalizing"),
 	};
 }
 
@@ -66,12 +67,12 @@ void pykw_interrupt(struct pykw_worker *pw, PyObject *exception)
 	kthread_stop_worker(pw->worker); /* by its own thread: only asks */
 }
 
-void pykw_tell_core(struct pykw_worker *pw, const char *method, PyObject *first,
-		    PyObject *second)
+static bool call_core(struct pykw_worker *pw, const char *method, PyObject *first,
+		      PyObject *second)
 {
 	PyObject *bound = PyObject_GetAttrString(pw->core, method);
 	PyObject *result = NULL;
-	bool in_run;
+	bool in_run, answer = false;
 
 	if (bound)
 		result = PyObject_CallFunctionObjArgs(bound, first, second, NULL);
@@ -81,8 +82,22 @@ void pykw_tell_core(struct pykw_worker *pw, const char *method, PyObject *first,
 		pykw_interrupt(pw, pykw_fetch_exception());
 	else if (!result)
 		PyErr_WriteUnraisable(bound);
+	else
+		answer = result == Py_True;
 	Py_XDECREF(result);
 	Py_XDECREF(bound);
+	return answer;
+}
+
+void pykw_tell_core(struct pykw_worker *pw, const char *method, PyObject *first,
+		    PyObject *second)
+{
+	call_core(pw, method, first, second);
+}
+
+bool pykw_ask_core(struct pykw_worker *pw, const char *method)
+{
+	return call_core(pw, method, NULL, NULL);
 }
 
 /* ---- what the core calls ---- */
@@ -143,16 +158,29 @@ static void on_progress(struct kthread_worker *worker)
 	PyGILState_Release(before);
 }
 
-static void on_dropped(struct kthread_worker *worker, struct kthread_work *work)
+/* Of others nothing is held, and it may be freed already. */
+static void on_dropped(struct kthread_worker *worker, struct kthread_work *work,
+		       kthread_work_func_t func)
 {
-	struct pykw_work *w = pykw_object_of(work);
-	PyGILState_STATE before = PyGILState_Ensure();
+	struct pykw_work *w;
+	PyGILState_STATE before;
 
+	if (!pykw_is_own(func))
+		return;
+	w = pykw_object_of(work);
+	before = PyGILState_Ensure();
 	pykw_end_ticks(w);
-	if (pykw_is_call(w))
-		pykw_end_call(w, NULL);
 	pykw_release_dropped(kthread_worker_data(worker), w);
 	PyGILState_Release(before);
+}
+
+/* Our own functions give it back themselves, where they have to. */
+static void on_begin(struct kthread_worker *worker, struct kthread_work *work)
+{
+	struct pykw_worker *pw = kthread_worker_data(worker);
+
+	if (pw->keeps_gil && !pykw_is_own(work->func))
+		gil_drop(pw);
 }
 
 static const struct kthread_worker_ops ops = {
@@ -162,7 +190,13 @@ static const struct kthread_worker_ops ops = {
 	.progress = on_progress,
 	.leave = on_leave,
 	.dropped = on_dropped,
+	.begin = on_begin,
 };
+
+struct pykw_worker *pykw_worker_of(struct kthread_worker *worker)
+{
+	return worker && worker->ops == &ops ? kthread_worker_data(worker) : NULL;
+}
 
 /* ---- queue: the methods of the type ---- */
 
@@ -208,6 +242,14 @@ PyObject *pykw_broken_exception(void)
 	return pykw_fetch_exception();
 }
 
+/* A place on the list; or why there is none comes first. */
+static bool has_room(struct pykw_worker *pw)
+{
+	return !pw->max_pending ||
+	       atomic_load_explicit(&pw->pending, memory_order_relaxed) < pw->max_pending ||
+	       kthread_worker_refusal(pw->worker);
+}
+
 bool pykw_may_queue(struct pykw_worker *pw, struct pykw_work *w)
 {
 	PyObject *exception;
@@ -222,10 +264,7 @@ bool pykw_may_queue(struct pykw_worker *pw, struct pykw_work *w)
 		raise_refusal(-ESHUTDOWN);
 		return false;
 	}
-	/* One that is being destroyed says so itself. */
-	if (pw->max_pending && !pw->closing &&
-	    atomic_load_explicit(&pw->pending, memory_order_relaxed) >= pw->max_pending &&
-	    !(w && kthread_work_pending(pykw_kwork(w)))) {
+	if (!has_room(pw) && !(w && kthread_work_pending(pykw_kwork(w)))) {
 		PyErr_SetNone(pykw_the.full_error);
 		return false;
 	}
@@ -237,6 +276,8 @@ void pykw_raise_wait_refusal(int error)
 	if (error == -EDEADLK)
 		PyErr_SetString(pykw_the.deadlock_error,
 				"the callback that asks for this wait would wait for itself");
+	else if (error == -ECANCELED)
+		PyErr_SetString(PyExc_RuntimeError, PYKW_GIVEN_UP);
 	else
 		raise_refusal(error);
 }
@@ -355,6 +396,11 @@ static PyObject *worker_queue(PyObject *self, PyObject *work)
 		return NULL;
 	result = queue_one(pw, work);
 	return answer(pw, work, result, result > 0);
+}
+
+PyObject *pykw_queue(PyObject *worker, PyObject *work)
+{
+	return worker_queue(worker, work);
 }
 
 /* A work that can be delayed, the delay in nanoseconds, and perhaps the period. */
@@ -559,7 +605,7 @@ static PyObject *worker_drain(PyObject *self, PyObject *timeout)
 		return NULL;
 	result = kthread_drain_begin(&drain, pw->worker);
 	if (!result) {
-		result = gil_wait(wait_for_drain, &drain, timeout_ns);
+		result = gil_wait(pw, wait_for_drain, &drain, timeout_ns);
 		kthread_drain_end(&drain);
 	}
 	return result == -EINTR ? NULL : PyLong_FromLong(result);
@@ -644,6 +690,7 @@ int pykw_make_worker_type(void)
 /* cffi can't return a Python object: they are put into a list of the caller's. */
 void pykw_export_types(uintptr_t id_list)
 {
+	PyObject *capsule;
 	PyTypeObject **types[] = { &pykw_work_type, &pykw_worker_type, &pykw_future_type,
 				   &pykw_call_type };
 
@@ -655,6 +702,10 @@ void pykw_export_types(uintptr_t id_list)
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
 		if (PyList_Append(from_id(id_list), (PyObject *)*types[i]) < 0)
 			PyErr_WriteUnraisable(NULL);
+	capsule = pykw_make_capsule();
+	if (!capsule || PyList_Append(from_id(id_list), capsule) < 0)
+		PyErr_WriteUnraisable(NULL);
+	Py_XDECREF(capsule);
 }
 
 /* ---- coming and going ---- */
@@ -708,6 +759,7 @@ void pykw_worker_bind(uintptr_t id_worker, uintptr_t worker, uintptr_t id_owner)
 
 	object->owner = Py_NewRef(from_id(id_owner));
 	object->handle = from_handle(worker);
+	object->handle->owner = object->owner;
 	Py_XDECREF(before);
 }
 
@@ -790,6 +842,8 @@ static int wait_without_gil(int (*wait)(struct kthread_worker *, uint64_t), uint
 	PyThreadState *state;
 	int result;
 
+	if (pykw_is_beyond_waiting(from_handle(worker)))
+		return -ECANCELED;
 	state = gil_leave();
 	result = wait(w, slice_of(timeout_ns));
 	gil_return(state);
@@ -823,26 +877,50 @@ bool pykw_worker_freezing(uintptr_t worker)
 
 int pykw_worker_destroy(uintptr_t worker, uint64_t timeout_ns)
 {
-	from_handle(worker)->closing = true;
 	return wait_without_gil(kthread_destroy_worker_interruptible, worker, timeout_ns);
 }
 
 void pykw_worker_close(uintptr_t worker)
 {
 	struct kthread_worker *w = from_handle(worker)->worker;
-	PyThreadState *state;
+	PyThreadState *state = gil_leave();
 
-	from_handle(worker)->closing = true;
-	state = gil_leave();
 	kthread_close_worker(w);
 	gil_return(state);
 }
 
-/* At exit, of a daemon: nothing more begins; who runs is not waited for. */
-void pykw_worker_abandon(uintptr_t worker)
+/*
+ * At exit: what is pending is dropped, and nothing more begins. @give_up: who waits for the
+ * callback that runs is let go, by an error.
+ */
+void pykw_worker_abandon(uintptr_t worker, bool give_up)
 {
-	from_handle(worker)->abandoned = true;
-	pykw_worker_stop(worker, 0);
+	struct pykw_worker *pw = from_handle(worker);
+	PyThreadState *state;
+
+	pw->abandoned = true;
+	if (give_up)
+		pw->given_up = true;
+	state = gil_leave();
+	kthread_abandon_worker(pw->worker);
+	gil_return(state);
+	if (give_up) {
+		pykw_give_up_call(pw);
+		pykw_let_watches_go(pw);
+	}
+}
+
+bool pykw_is_beyond_waiting(struct pykw_worker *pw)
+{
+	PyObject *answer;
+	bool finalizing;
+
+	if (!pw->abandoned || pw->given_up)
+		return pw->given_up;
+	answer = PyObject_CallNoArgs(pykw_the.is_finalizing);
+	finalizing = answer == Py_True;
+	Py_XDECREF(answer);
+	return finalizing;
 }
 
 uint64_t pykw_worker_ident(uintptr_t worker)
@@ -875,10 +953,15 @@ void pykw_worker_current_work(uintptr_t worker, uintptr_t id_list)
 /* The work whose callback the calling thread is in, if it is one of ours. */
 void pykw_current_work(uintptr_t id_list)
 {
-	struct kthread_worker *worker = kthread_current_worker();
+	struct pykw_worker *pw = pykw_worker_of(kthread_current_worker());
 
-	if (worker)
-		pykw_worker_current_work((uintptr_t)kthread_worker_data(worker), id_list);
+	if (pw)
+		pykw_worker_current_work((uintptr_t)pw, id_list);
+}
+
+uintptr_t pykw_worker_core(uintptr_t worker)
+{
+	return (uintptr_t)from_handle(worker)->worker;
 }
 
 /* What run() is to raise, if anything. */
@@ -926,6 +1009,8 @@ static int64_t wait_for_flush(struct kthread_flush *flush, uint64_t timeout_ns)
 	result = kthread_flush_wait(flush, 0);
 	if (result != -ETIMEDOUT || timeout_ns == 0)
 		return result;
+	if (pykw_is_beyond_waiting(kthread_worker_data(flush->worker)))
+		return -ECANCELED;
 	state = gil_leave();
 	result = kthread_flush_wait(flush, slice_of(timeout_ns));
 	gil_return(state);
@@ -1000,12 +1085,16 @@ void pykw_worker_break(uintptr_t worker)
 	from_handle(worker)->broken = true;
 }
 
+void pykw_worker_give_room(uintptr_t worker)
+{
+	pykw_give_room(from_handle(worker));
+}
+
 bool pykw_worker_has_room(uintptr_t worker)
 {
 	struct pykw_worker *pw = from_handle(worker);
 
-	return !pw->max_pending || pw->closing || pw->broken || pw->abandoned ||
-	       atomic_load_explicit(&pw->pending, memory_order_relaxed) < pw->max_pending;
+	return pw->broken || pw->abandoned || has_room(pw);
 }
 
 void pykw_note_exit(void)

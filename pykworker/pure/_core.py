@@ -30,6 +30,7 @@ from pykworker.pure._readiness import Readiness
 from pykworker.pure._records import (
     DrainRequest,
     FreezeRequest,
+    RoomWatch,
     Service,
     Status,
     Wait,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     Hook = Callable[[Work[Any]], object]
 
 _AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
-_AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
+AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
 _LEFT_BEHIND = "this worker was left behind in the parent process by fork"
 _BROKEN = "A thread initializer failed, the thread pool is not usable anymore"
 _DRAINED = "worker is being drained"
@@ -111,7 +112,8 @@ class Core:
         # Those who wait without sleeping. Whoever ends their wait, under the lock, puts them
         # among the told ones, and calls tell() without it.
         self.flush_watches: deque[Watch] = deque()  # by the place that they wait for
-        self.room_watches: deque[Watch] = deque()
+        self.room_watches: deque[RoomWatch] = deque()
+        self.reserved = 0  # places that were handed to such, and not made use of yet
         self.told: deque[Watch] = deque()
         self.unrun: list[Future[Any]] = []  # calls that were dropped, whose futures are to tell
 
@@ -138,7 +140,7 @@ class Core:
         if self.closed and not self.closed_by_exit:
             raise RuntimeError(_AFTER_SHUTDOWN)
         if shared.exiting:
-            raise RuntimeError(_AFTER_EXIT)
+            raise RuntimeError(AFTER_EXIT)
         if self.left_behind:
             raise RuntimeError(_LEFT_BEHIND)
 
@@ -148,7 +150,8 @@ class Core:
             raise RuntimeError(_DRAINED)
 
     def has_room(self) -> bool:
-        return self.max_pending is None or len(self.works) + self.timers.running < self.max_pending
+        taken = len(self.works) + self.timers.running + self.reserved
+        return self.max_pending is None or taken < self.max_pending
 
     def refuse_if_full(self) -> None:
         if not self.has_room():
@@ -200,11 +203,12 @@ class Core:
             self.announce()
             return True
 
-    def submit(self, call: Call[Any], future: Future[Any]) -> None:
-        """Queue a call that nobody else has seen yet."""
+    def submit(self, call: Call[Any], future: Future[Any], reserved: bool) -> None:
+        """Queue a call that nobody else has seen yet; on a place *reserved* for it, perhaps."""
         status = call._status
         origin = self.origin_of_a_queueing()
         with self.lock:
+            self.reserved -= reserved
             self.refuse_queueing()
             self.list_what_is_due()
             self.claim(status)
@@ -337,17 +341,14 @@ class Core:
 
     def give_a_place_away(self) -> None:
         """One work less is pending: there is room for the first who waits for it."""
-        while self.room_watches:
-            watch = self.room_watches[0]
-            if watch.wanted:
-                self.told.append(watch)
+        while self.room_watches and self.has_room():
+            self.room_watches[0].hand_over()
             self.room_watches.popleft()
-            if watch.wanted:
-                break
 
     def give_up_all_places(self) -> None:
         """Nothing is taken any more: those who wait for room are to be refused."""
-        self.told.extend(self.room_watches)
+        for watch in self.room_watches:
+            watch.hand_over()
         self.room_watches.clear()
 
     def look_at_watches(self, status: Status) -> None:
@@ -739,15 +740,15 @@ class Core:
             unusable = self.broken or self.closed or shared.exiting or self.left_behind
             if unusable or self.has_room():
                 return None
-            watch = Watch(notify)
+            watch = RoomWatch(notify, self)
             self.room_watches.append(watch)
             return watch
 
     def tell_room(self) -> None:
-        """Somebody was told of a place, and does not want it."""
+        """Somebody was handed a place, and does not want it."""
         with self.lock:
-            if self.has_room():
-                self.give_a_place_away()
+            self.reserved -= 1
+            self.give_a_place_away()
         self.tell()
 
     def wait_for_call(self, future: Future[Any], seconds: float | None) -> bool:
@@ -1049,8 +1050,10 @@ class Core:
                 status.future._leave_behind(RuntimeError(_LEFT_BEHIND))
         for future in self.unrun:
             future._leave_behind(future._fate or RuntimeError(_LEFT_BEHIND))
-        for watches in (self.flush_watches, self.room_watches, self.told):
-            watches.clear()
+        self.flush_watches.clear()
+        self.room_watches.clear()
+        self.told.clear()
+        self.reserved = 0
         self.dog, self.dog_sleeps = None, False
 
     # -- for the watchdog

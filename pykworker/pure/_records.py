@@ -69,6 +69,37 @@ class Watch:
         return self._notify is not None
 
 
+class RoomWatch(Watch):
+    """Somebody waits for a place on the list; the notification makes it his."""
+
+    __slots__ = ("_core", "_has_a_place")
+
+    def __init__(self, notify: Callable[[], object], core: Core) -> None:
+        super().__init__(notify)
+        self._core = core
+        self._has_a_place = False
+
+    def hand_over(self) -> None:
+        """A place is his. Under the lock."""
+        if self.wanted and not self._has_a_place:
+            self._core.told.append(self)
+            self._has_a_place = True
+            self._core.reserved += 1
+
+    def tell(self) -> None:
+        core = self._core
+        with core.lock:
+            if not self._has_a_place:
+                return
+            self._has_a_place = False
+            notify, self._notify = self._notify, None
+            if notify is None:  # he went before he learned of it
+                core.reserved -= 1
+                core.give_a_place_away()
+        if notify is not None:
+            notify()
+
+
 class Service:
     """One thread's time in the service of a worker, from attach to detach."""
 

@@ -257,14 +257,17 @@ class DelayedWork(Work[_R]):
 class NativeWork(DelayedWork[None]):
     """A work whose callback is machine code: ``void (*)(void *)``, called without the GIL.
 
-    *address* is where the code is: an int, a ctypes or cffi function pointer, or an object
-    whose ``address`` is an int, as a compiled numba ``cfunc`` has. *data* is what it gets:
-    None, an int, a cffi pointer, or a ctypes pointer, array, structure or union; of the last
-    three, their address. Both are kept alive as long as the work, and so while C may use them.
-    It may be queued with a delay, and :meth:`Worker.every` has its code run periodically.
+    *address* is where the code is: an int, a ctypes or cffi function pointer, a function of a
+    cffi library, a capsule out of the ``__pyx_capi__`` of a Cython module, or an object whose
+    ``address`` is an int, as a compiled numba ``cfunc`` has. *data* is what it gets: None, an
+    int, a cffi pointer, or a ctypes pointer, array, structure or union; of the last three,
+    their address. Both objects are kept alive as long as the work, and so while C may use
+    them; a library that ``ffi.dlopen`` has opened is the caller's to keep. It may be queued with
+    a delay, and :meth:`Worker.every` has its code run periodically.
 
-    Raises TypeError for any other kind, and ValueError for an address that cannot be one. An
-    address that is no such function crashes the process.
+    Raises TypeError for any other kind and, where its type tells, for a function that takes or
+    returns anything else, or that needs the GIL; ValueError for an address that cannot be one.
+    An int that is no address of such a function crashes the process.
     """
 
     __slots__ = ("_address", "_data", "_originals")

@@ -321,8 +321,10 @@ static void count_wake(struct kthread_worker *worker)
 			workers[i].wakes++;
 }
 
-static void check_drop(struct kthread_worker *worker, struct kthread_work *work)
+static void check_drop(struct kthread_worker *worker, struct kthread_work *work,
+		       kthread_work_func_t func)
 {
+	CHECK(func == work->func);
 	CHECK(drops_seen < drops_count);
 	CHECK(work == &drops[drops_seen]->dwork.work);
 	CHECK(kthread_work_worker(work) == worker);
@@ -880,9 +882,10 @@ static void settle(struct shared *s)
 		CHECK(atomic_fetch_sub(&s->owed, 1) > 0);
 }
 
-static void drop_shared(struct kthread_worker *worker, struct kthread_work *work)
+static void drop_shared(struct kthread_worker *worker, struct kthread_work *work,
+			kthread_work_func_t func)
 {
-	(void)worker;
+	(void)worker, (void)func;
 	for (unsigned int i = 0; i <= SHARED; i++)
 		if (work == &shared[i].dwork.work)
 			settle(&shared[i]);

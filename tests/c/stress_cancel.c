@@ -400,9 +400,10 @@ TEST(drain_against_producers)
 	CHECK_EQ(kthread_destroy_worker(worker), 0);
 }
 
-static void dropped_owed(struct kthread_worker *worker, struct kthread_work *work)
+static void dropped_owed(struct kthread_worker *worker, struct kthread_work *work,
+			 kthread_work_func_t func)
 {
-	(void)worker;
+	(void)worker, (void)func;
 	settle_one((struct owed *)work);
 }
 

@@ -782,10 +782,12 @@ struct drops {
 	void *last;
 };
 
-static void count_drop(struct kthread_worker *worker, struct kthread_work *work)
+static void count_drop(struct kthread_worker *worker, struct kthread_work *work,
+		       kthread_work_func_t func)
 {
 	struct drops *drops = kthread_worker_data(worker);
 
+	CHECK(func == work->func);
 	CHECK_EQ(kthread_work_busy(work), 0);
 	atomic_fetch_add(&drops->count, 1);
 	drops->last = work;
@@ -828,6 +830,38 @@ TEST(destroy_cancels_armed_timers_and_counts_them)
 	CHECK_EQ(worker_stats(&worker).executed, 1);
 	CHECK_EQ(atomic_load(&drops.count), 3);
 	CHECK_REFUSED(kthread_mod_delayed_work(&worker, &t[0].dwork, 1), ESHUTDOWN);
+}
+
+TEST(abandoned_worker_drops_what_is_pending_and_ends_after_its_callback)
+{
+	struct kthread_worker *worker = kthread_create_worker(0, "abandoned");
+	struct drops drops = { .count = 0 };
+	struct blocker b;
+	struct counted c;
+	struct timed t;
+	struct side side;
+
+	kthread_worker_set_ops(worker, &count_drops, &drops);
+	CHECK_EQ(kthread_start_worker(worker, NULL), 0);
+	blocker_occupy(&b, worker);
+	counted_init(&c);
+	timed_init(&t);
+	CHECK(kthread_queue_work(worker, &c.work));
+	CHECK(kthread_queue_delayed_work(worker, &t.dwork, HOUR));
+	side_start(&side, side_flush_work, &c.work);
+	side_settle(&side);
+	kthread_abandon_worker(worker);
+	CHECK_EQ(side_join(&side), 0);
+	CHECK_EQ(atomic_load(&drops.count), 2);
+	CHECK(!kthread_work_pending(&c.work));
+	CHECK(!kthread_work_pending(&t.dwork.work));
+	CHECK(!kthread_queue_work(worker, &c.work));
+	CHECK_EQ(errno, ESHUTDOWN);
+	kthread_abandon_worker(worker);
+	kthread_abandon_worker(NULL);
+	gate_open(&b.release[0]);
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+	CHECK_EQ(atomic_load(&c.runs), 0);
 }
 
 TEST(destroy_without_thread_cancels_timers_and_drops_works)

@@ -2,6 +2,18 @@
 /* State of a work x queue. */
 #include "harness.h"
 
+TEST(worker_says_whether_it_refuses)
+{
+	struct kthread_worker *worker = new_worker("refusal");
+
+	CHECK_EQ(kthread_worker_refusal(NULL), -EINVAL);
+	CHECK_EQ(kthread_worker_refusal(worker), 0);
+	kthread_hold_worker(worker);
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+	CHECK_EQ(kthread_worker_refusal(worker), -ESHUTDOWN);
+	kthread_release_worker(worker);
+}
+
 TEST(idle_work_queue_is_true_and_runs_once)
 {
 	struct kthread_worker *worker = new_worker("idle");

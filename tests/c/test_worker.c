@@ -555,11 +555,13 @@ static struct kthread_work *dropped_work[8];
 static atomic_int dropped_count;
 static struct kthread_worker *dropped_by;
 
-static void note_dropped(struct kthread_worker *worker, struct kthread_work *work)
+static void note_dropped(struct kthread_worker *worker, struct kthread_work *work,
+			 kthread_work_func_t func)
 {
 	int i = atomic_fetch_add(&dropped_count, 1);
 
 	CHECK(i < 8);
+	CHECK(func == work->func);
 	CHECK_EQ(kthread_work_busy(work), 0);
 	dropped_by = worker;
 	dropped_work[i] = work;
@@ -604,9 +606,10 @@ TEST(destroy_without_thread_drops_what_is_pending)
 	CHECK_EQ(kthread_destroy_worker(other), 0);
 }
 
-static void free_dropped(struct kthread_worker *worker, struct kthread_work *work)
+static void free_dropped(struct kthread_worker *worker, struct kthread_work *work,
+			 kthread_work_func_t func)
 {
-	(void)worker;
+	(void)worker, (void)func;
 	memset(work, 0xa5, sizeof(struct counted));
 	free(work);
 	atomic_fetch_add(&dropped_count, 1);
@@ -629,6 +632,123 @@ TEST(dropped_work_may_be_freed_by_its_hook)
 	}
 	CHECK_EQ(kthread_destroy_worker(&worker), 0);
 	CHECK_EQ(atomic_load(&dropped_count), 100);
+}
+
+/* What the hooks below saw, in order: i for idle, b for begin, and the works' own notes. */
+struct begins {
+	struct kthread_worker *worker;
+	char seen[16];
+	atomic_uint n;
+	struct kthread_work *begun;
+	pid_t tid;
+};
+
+struct noting {
+	struct kthread_work work;
+	struct begins *begins;
+	char note;
+};
+
+static void see(struct begins *begins, char note)
+{
+	unsigned int n = atomic_fetch_add(&begins->n, 1);
+
+	CHECK(n < sizeof(begins->seen) - 1);
+	begins->seen[n] = note;
+}
+
+static void note_begin(struct kthread_worker *worker, struct kthread_work *work)
+{
+	struct begins *begins = kthread_worker_data(worker);
+
+	CHECK(worker == begins->worker);
+	CHECK(kthread_current_work() == work);
+	CHECK_EQ(kthread_work_busy(work), KTHREAD_WORK_EXECUTING);
+	begins->begun = work;
+	begins->tid = own_tid();
+	see(begins, 'b');
+}
+
+static void note_idle(struct kthread_worker *worker)
+{
+	struct begins *begins = kthread_worker_data(worker);
+
+	/* How often an idle worker says so is its own affair. */
+	if (begins->seen[0] && begins->seen[atomic_load(&begins->n) - 1] != 'i')
+		see(begins, 'i');
+}
+
+static void note_self(struct kthread_work *work)
+{
+	struct noting *noting = (struct noting *)work;
+
+	CHECK(noting->begins->begun == work);
+	CHECK_EQ(noting->begins->tid, own_tid());
+	see(noting->begins, noting->note);
+}
+
+/* Runs what follows in its own loop. */
+static void note_self_and_next(struct kthread_work *work)
+{
+	struct begins *begins = ((struct noting *)work)->begins;
+
+	CHECK(begins->begun == work);
+	do
+		see(begins, ((struct noting *)work)->note);
+	while ((work = kthread_next_work(begins->worker, note_self_and_next)));
+}
+
+static void noting_init(struct noting *noting, struct begins *begins, kthread_work_func_t func)
+{
+	for (int i = 0; i < 3; i++) {
+		kthread_init_work(&noting[i].work, func);
+		noting[i].begins = begins;
+		noting[i].note = (char)('0' + i);
+		CHECK(kthread_queue_work(begins->worker, &noting[i].work));
+	}
+}
+
+static const struct kthread_worker_ops noting_ops = { .idle = note_idle, .begin = note_begin };
+
+TEST(begin_is_told_right_before_each_function_on_the_workers_thread)
+{
+	struct begins begins = { .worker = kthread_create_worker(0, "begins") };
+	struct noting noting[3];
+
+	CHECK(begins.worker);
+	kthread_worker_set_ops(begins.worker, &noting_ops, &begins);
+	noting_init(noting, &begins, note_self);
+	CHECK_EQ(kthread_start_worker(begins.worker, NULL), 0);
+	CHECK_EQ(kthread_flush_work(&noting[2].work), 0);
+	CHECK_EQ(kthread_destroy_worker(begins.worker), 0);
+	CHECK(!strcmp(begins.seen, "b0b1b2i"));
+}
+
+TEST(begin_is_told_by_run_pending_too)
+{
+	struct begins begins = { .worker = kthread_create_worker(0, "begins") };
+	struct noting noting[3];
+
+	CHECK(begins.worker);
+	kthread_worker_set_ops(begins.worker, &noting_ops, &begins);
+	noting_init(noting, &begins, note_self);
+	CHECK_EQ(kthread_worker_run_pending(begins.worker), 3);
+	CHECK_EQ(begins.tid, own_tid());
+	CHECK_EQ(kthread_destroy_worker(begins.worker), 0);
+	CHECK(!strcmp(begins.seen, "b0b1b2i"));
+}
+
+TEST(begin_is_not_told_by_next_work)
+{
+	struct begins begins = { .worker = kthread_create_worker(0, "begins") };
+	struct noting noting[3];
+
+	CHECK(begins.worker);
+	kthread_worker_set_ops(begins.worker, &noting_ops, &begins);
+	noting_init(noting, &begins, note_self_and_next);
+	CHECK_EQ(kthread_start_worker(begins.worker, NULL), 0);
+	CHECK_EQ(kthread_destroy_worker(begins.worker), 0);
+	CHECK(!strcmp(begins.seen, "b012i"));
 }
 
 static int destroy_own(struct call *call)

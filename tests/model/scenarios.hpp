@@ -486,13 +486,13 @@ struct destroy_queue : base {
 	static constexpr int bound = 4;
 	static int dropped;
 
-	static void count(struct kthread_worker *, struct kthread_work *)
+	static void count(struct kthread_worker *, struct kthread_work *, kthread_work_func_t)
 	{
 		dropped++;
 	}
 	void before()
 	{
-		static const struct kthread_worker_ops ops = { NULL, NULL, NULL, count };
+		static const struct kthread_worker_ops ops = { NULL, NULL, NULL, count, NULL };
 
 		set_up(write_result);
 		dropped = 0;

@@ -24,6 +24,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_finish() -> None:
+    """Keep what was imported until here out of each later collection, of which there are many."""
+    gc.collect()
+    gc.freeze()
+
+
 def load_backend(name: str) -> Any:
     if name == "pure":
         return importlib.import_module("pykworker.pure")

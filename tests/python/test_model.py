@@ -177,7 +177,7 @@ class Model:
         after = (i + 1) % COUNT
         match action:
             case "return CANCEL":
-                if i == BEAT:
+                if i == BEAT and self.repeats:
                     self.cancel(i)
             case "queue":
                 return self.queue(i)

@@ -171,7 +171,7 @@ def test_cffi_function_of_a_library_and_owned_data(kw, worker, cffi):
     array = ffi.new("long[1]")
     function = ffi.cast("void (*)(void *)", ffi.addressof(library, "time"))
     run(worker, kw.NativeWork(function, data))
-    run(worker, kw.NativeWork(library.time, array))
+    run(worker, kw.NativeWork(ffi.cast("void *", library.time), array))
     assert data[0] > 0
     assert array[0] > 0
 

@@ -11,7 +11,9 @@ from conftest import load_backend
 CLASSES = ["Worker", "Work", "BoundWork", "DelayedWork", "PeriodicWork", "NativeWork"]
 FUNCTIONS = ["current_work", "should_stop"]
 NAMES = {*CLASSES, *FUNCTIONS, "CANCEL", "DeadlockError", "backend"}
-NATIVE_ONLY = {"get_include", "__version__"}
+NATIVE_ONLY = {
+    "get_include", "__version__", "ffi", "lib", "get_ffibuilder", "worker_pointer",
+}  # fmt: skip
 MEMBERS = {
     "Worker": {
         "queue", "queue_many", "queue_delayed", "mod_delayed", "every", "work", "flush", "drain",
