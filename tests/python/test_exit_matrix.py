@@ -517,7 +517,7 @@ KINDS: dict[str, tuple[str, list[str], list[str]]] = {
         broken = kw.Worker(daemon=DAEMON, initializer=break_it)
         broken.queue(kw.Work(say, "never"))
         broken_future = broken.submit(say, "never")
-        broken_future.add_done_callback(lambda future: future.cancelled() or say(
+        broken_future.add_done_callback(lambda future: DAEMON or say(
             f"broken {type(future.exception()).__name__}"))
         """,
         ["broken BrokenThreadPool"],
