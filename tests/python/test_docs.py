@@ -87,7 +87,7 @@ def run(kw, tmp_path: Path, page: str, source: str) -> subprocess.CompletedProce
     path.write_text(source, "utf-8")
     command, env = script_command(kw, "")
     command[command.index("-c") :] = [str(path)]
-    command[1:1] = ["-W", "error"]
+    command[1:1] = ["-W", "error", "-W", "ignore:pykworker's extension module"]
     return subprocess.run(
         command, env=env, cwd=tmp_path, timeout=2 * LIMIT, check=False, text=True,
         capture_output=True,
