@@ -11,9 +11,25 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NamedTuple
 
-__all__ = ["Origins"]
+__all__ = ["Origins", "add_note", "calling_stack"]
 
 _HEAD = "queued at (most recent call last):\n"
+
+
+def calling_stack() -> traceback.StackSummary:
+    """The stack of the calling thread, this package's own frames at its end left out."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and _is_ours(frame):
+        frame = frame.f_back
+    stack = traceback.StackSummary.extract(traceback.walk_stack(frame), lookup_lines=False)
+    stack.reverse()
+    return stack
+
+
+def add_note(exception: BaseException, stack: traceback.StackSummary) -> None:
+    """A callback has let *exception* out: add where it was queued."""
+    with contextlib.suppress(Exception):  # of a class with ideas of its own
+        exception.add_note(_HEAD + "".join(stack.format()).rstrip("\n"))
 
 
 class Origins:
@@ -30,11 +46,7 @@ class Origins:
 
     def note(self, work: Any) -> None:
         """*work* is about to be queued, by the calling thread: note its stack."""
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None and _is_ours(frame):
-            frame = frame.f_back
-        stack = traceback.StackSummary.extract(traceback.walk_stack(frame), lookup_lines=False)
-        stack.reverse()
+        stack = calling_stack()
         before = self._notes.get(work)
         if before is not None and work.executing:
             run = self._runs_begun()
@@ -46,9 +58,7 @@ class Origins:
         """*work* has let *exception* out: add where it was queued, if that was noted."""
         note = self._notes.get(work)
         if note is not None:
-            stack = note.of_run(self._runs_begun())
-            with contextlib.suppress(Exception):  # of a class with ideas of its own
-                exception.add_note(_HEAD + "".join(stack.format()).rstrip("\n"))
+            add_note(exception, note.of_run(self._runs_begun()))
 
 
 class _Note(NamedTuple):

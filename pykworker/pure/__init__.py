@@ -62,6 +62,7 @@ from typing import Final
 from pykworker._errors import DeadlockError
 from pykworker._sentinel import CANCEL
 from pykworker.pure import _lifetime as _lifetime  # registers itself
+from pykworker.pure._futures import Future
 from pykworker.pure._worker import Worker, should_stop
 from pykworker.pure._works import (
     BoundWork,
@@ -77,6 +78,7 @@ __all__ = [
     "BoundWork",
     "DeadlockError",
     "DelayedWork",
+    "Future",
     "NativeWork",
     "PeriodicWork",
     "Work",

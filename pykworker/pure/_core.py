@@ -8,17 +8,23 @@ flush, cancel, drain; sleeping, and the search for circles; freeze, stop, destro
 from __future__ import annotations
 
 import contextlib
+import queue
 import signal
 import sys
 import threading
 import time
+import traceback
 import weakref
-from collections import OrderedDict
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import CancelledError
+from concurrent.futures._base import LOGGER
+from concurrent.futures.thread import BrokenThreadPool
+from typing import TYPE_CHECKING, Any, Final
 
+from pykworker._origin import add_note, calling_stack
 from pykworker._sentinel import CANCEL
-from pykworker._unraisable import report
+from pykworker._unraisable import report, report_given_up
 from pykworker.pure._condition import Condition
 from pykworker.pure._readiness import Readiness
 from pykworker.pure._records import (
@@ -27,20 +33,24 @@ from pykworker.pure._records import (
     Service,
     Status,
     Wait,
+    Watch,
     here,
     shared,
 )
 from pykworker.pure._timers import Schedule, Timer, Timers
 
 if TYPE_CHECKING:
-    from pykworker.pure._works import PeriodicWork, Work
+    from pykworker._watchdog import Watchdog
+    from pykworker.pure._futures import Future
+    from pykworker.pure._works import Call, PeriodicWork, Work
 
-    OnError = Callable[[Work, BaseException], object]
-    Hook = Callable[[Work], object]
+    OnError = Callable[[Work[Any], BaseException], object]
+    Hook = Callable[[Work[Any]], object]
 
 _AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 _AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
 _LEFT_BEHIND = "this worker was left behind in the parent process by fork"
+_BROKEN = "A thread initializer failed, the thread pool is not usable anymore"
 _DRAINED = "worker is being drained"
 _ELSEWHERE = "work is pending or executing on another worker"
 
@@ -48,22 +58,42 @@ _ELSEWHERE = "work is pending or executing on another worker"
 class Core:
     """All of a worker's state, under the lock of one condition."""
 
-    def __init__(self, name: str, on_error: OnError | None, daemon: bool) -> None:
-        self.name: Final = name
+    def __init__(
+        self,
+        name: str,
+        *,
+        on_error: OnError | None,
+        daemon: bool,
+        max_pending: int | None,
+        watchdog: float | None,
+        exit_timeout: float | None,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        notes_origins: bool,
+    ) -> None:
+        self.name = name
         self.on_error: Final = on_error
         self.daemon: Final = daemon
+        self.max_pending: Final = max_pending
+        self.watchdog = watchdog
+        self.exit_timeout: Final = exit_timeout
+        self.initializer: Final = initializer
+        self.initargs: Final = initargs
+        self.notes_origins: Final = notes_origins
         self.on_queue: Hook | None = None
         self.on_start: Hook | None = None
         self.on_end: Hook | None = None
 
         self.make_lock()
         # By place: to take a work out of the middle, nothing is compared with it.
-        self.works: OrderedDict[int, Work] = OrderedDict()
+        self.works: OrderedDict[int, Work[Any]] = OrderedDict()
         self.timers = Timers()
         self.last = 0  # the number or place given out last
         self.executing: Status | None = None  # of the work whose callback runs
         self.executing_place = 0  # where on the list it was
-        self.current: Work | None = None  # that work, until the worker lets go of it
+        self.current: Work[Any] | None = None  # that work, until the worker lets go of it
+        self.origin: traceback.StackSummary | None = None  # where its run was asked for
+        self.outcome: tuple[Any, BaseException | None] | None = None  # of a submitted call
 
         self.service: Service | None = None  # the attached thread
         self.thread: threading.Thread | None = None  # the last one made by start()
@@ -72,8 +102,22 @@ class Core:
         self.cancelled_now: list[Status] = []  # works whose cancel waits; one entry a cancel
         self.readiness: Readiness | None = None  # what fileno() shows
         self.closed = False  # destroyed, or about to be
+        self.closed_by_exit = False  # not by the user
+        self.broken = False  # the initializer has failed
+        self.initialized: weakref.ref[threading.Thread] | None = None  # the last that called it
         self.left_behind = False  # in a forked child
         self.waits: Wait | None = None  # what this worker's callback waits for
+
+        # Those who wait without sleeping. Whoever ends their wait, under the lock, puts them
+        # among the told ones, and calls tell() without it.
+        self.flush_watches: deque[Watch] = deque()  # by the place that they wait for
+        self.room_watches: deque[Watch] = deque()
+        self.reserved = 0  # free places that were handed to those who waited for one
+        self.told: deque[Watch] = deque()
+        self.unrun: list[Future[Any]] = []  # calls that were dropped, whose futures are to tell
+
+        self.dog: Watchdog | None = None
+        self.dog_sleeps = False  # it is to be told when there is something to do
 
         self.queued = 0
         self.executed = 0
@@ -90,20 +134,33 @@ class Core:
         self.changed = Condition(self.lock)
 
     def refuse_if_unusable(self) -> None:
-        if self.left_behind:
-            raise RuntimeError(_LEFT_BEHIND)
+        if self.broken:
+            raise BrokenThreadPool(_BROKEN)
+        if self.closed and not self.closed_by_exit:
+            raise RuntimeError(_AFTER_SHUTDOWN)
         if shared.exiting:
             raise RuntimeError(_AFTER_EXIT)
-        if self.closed:
-            raise RuntimeError(_AFTER_SHUTDOWN)
+        if self.left_behind:
+            raise RuntimeError(_LEFT_BEHIND)
 
     def refuse_queueing(self) -> None:
         self.refuse_if_unusable()
         if self.drain_requests and here.core is not self:
             raise RuntimeError(_DRAINED)
 
+    def has_room(self) -> bool:
+        pending = len(self.works) + self.timers.running + self.reserved
+        return self.max_pending is None or pending < self.max_pending
+
+    def refuse_if_full(self) -> None:
+        if not self.has_room():
+            raise queue.Full(f"{self.max_pending} works are pending on worker {self.name!r}")
+
     def announce(self) -> None:
         """Something has changed: tell all who may wait for it. Under the lock."""
+        while self.flush_watches and self.flush_watches[0].number < self.oldest():
+            self.told.append(self.flush_watches[0])
+            self.flush_watches.popleft()
         if self.drain_requests and not self.works and self.executing is None:
             for request in self.drain_requests:
                 request.granted = True
@@ -118,9 +175,18 @@ class Core:
                 self.readiness.show(bool(self.works), self.timers.next_deadline())
         self.changed.notify_all()
 
+    def tell(self) -> None:
+        """Notify those whose wait is over. Under no lock."""
+        while self.told:
+            for watch in list(self.told):
+                if watch.tell():
+                    self.release_a_place()
+                with contextlib.suppress(ValueError):  # another thread was here
+                    self.told.remove(watch)
+
     # -- queue
 
-    def queue(self, work: Work) -> bool:
+    def queue(self, work: Work[Any], origin: traceback.StackSummary | None = None) -> bool:
         status = work._status
         with self.lock:
             self.refuse_queueing()
@@ -131,14 +197,42 @@ class Core:
                 status.coalesced += 1
                 self.coalesced += 1
                 return False
+            status.origin = origin
             status.pending = self.last + 1
             self.put_at_the_tail(work)
             self.announce()
             return True
 
-    def queue_delayed(self, work: Work, delay: float) -> bool:
+    def submit(self, call: Call[Any], future: Future[Any], reserved: bool) -> None:
+        """Queue a call that nobody else has seen yet, on the place that is *reserved* for it."""
+        status = call._status
+        origin = self.origin_of_a_queueing()
+        with self.lock:
+            self.reserved -= reserved
+            self.refuse_queueing()
+            self.list_what_is_due()
+            self.claim(status)
+            status.future = future
+            status.origin = origin
+            status.pending = future._number = self.last + 1
+            self.put_at_the_tail(call)
+            self.announce()
+
+    def was_queued(self, work: Work[Any]) -> None:
+        """A work was made pending: tell those outside. Under no lock."""
+        if self.dog_sleeps:
+            self.wake_the_dog()
+        if self.on_queue is not None:
+            self.call_hook("on_queue", work)
+
+    def origin_of_a_queueing(self) -> traceback.StackSummary | None:
+        return calling_stack() if self.notes_origins else None
+
+    def queue_delayed(
+        self, work: Work[Any], delay: float, origin: traceback.StackSummary | None
+    ) -> bool:
         if delay == 0:
-            return self.queue(work)
+            return self.queue(work, origin)
         timer = Timer(work, time.monotonic() + delay)
         status = work._status
         with self.lock:
@@ -149,11 +243,14 @@ class Core:
                 status.coalesced += 1
                 self.coalesced += 1
                 return False
+            status.origin = origin
             self.arm(status, timer)
             self.announce()
             return True
 
-    def modify(self, work: Work, delay: float) -> tuple[bool, bool]:
+    def modify(
+        self, work: Work[Any], delay: float, origin: traceback.StackSummary | None
+    ) -> tuple[bool, bool]:
         """Returns what mod_delayed() does, and whether the work was made pending."""
         status = work._status
         with self.lock:
@@ -162,6 +259,7 @@ class Core:
             if not self.claim(status):
                 return status.cancelling > 0, False
             was_pending = bool(status.pending)
+            status.origin = origin
             if was_pending:
                 self.unlist(status)
             now = time.monotonic()
@@ -173,21 +271,27 @@ class Core:
                 status.pending = status.pending or self.last + 1
                 self.put_at_the_tail(work)
             self.announce()
-            return was_pending, not was_pending
+        self.tell()  # who has awaited the place on the list that it had
+        return was_pending, not was_pending
 
-    def repeat(self, work: PeriodicWork, schedule: Schedule) -> None:
+    def repeat(self, work: PeriodicWork[Any], schedule: Schedule) -> None:
         """Begin with the ticks of a work that nobody else has seen yet."""
         status = work._status
+        origin = self.origin_of_a_queueing()
         with self.lock:
             self.refuse_queueing()
             self.claim(status)
+            status.origin = origin
             status.schedule = schedule
             schedule.restart(time.monotonic() + schedule.interval)
             self.arm(status, Timer(work, schedule.start))
             self.announce()
 
     def claim(self, status: Status) -> bool:
-        """Make the work ours. False: it is being cancelled, or disabled."""
+        """Make the work ours. False: it is being cancelled, or disabled.
+
+        Unless it is pending already, there must be room for it.
+        """
         if status.owner is not self:
             # Two workers may claim an idle work at once: one of them gets it. The way back
             # to idle needs no such care, it is the owner's alone.
@@ -196,12 +300,17 @@ class Core:
                     return False
                 if status.owner is not None:
                     raise RuntimeError(_ELSEWHERE)
+                self.refuse_if_full()
                 status.owner = self
-        return not (status.cancelling or status.disabled)
+        if status.cancelling or status.disabled:
+            return False
+        if not status.pending:
+            self.refuse_if_full()
+        return True
 
     # -- the list and the timers; under the lock
 
-    def put_at_the_tail(self, work: Work) -> None:
+    def put_at_the_tail(self, work: Work[Any]) -> None:
         self.last = place = self.last + 1
         work._status.place = place
         self.works[place] = work
@@ -223,12 +332,40 @@ class Core:
             self.works.pop(status.place, None)
             status.place = 0
 
-    def list_work_now(self, work: Work) -> None:
+    def list_work_now(self, work: Work[Any]) -> None:
         """Put a work at the tail whose timer has run out, or is to be cut short."""
         status = work._status
         if status.timer is not None:
             self.unlist(status)
             self.put_at_the_tail(work)
+
+    def give_a_place_away(self) -> None:
+        """One work less is pending: there is room for the first who waits for it."""
+        while self.room_watches:
+            watch = self.room_watches[0]
+            if watch.wanted:
+                watch.reserved = True
+                self.reserved += 1
+                self.told.append(watch)
+            self.room_watches.popleft()
+            if watch.wanted:
+                break
+
+    def give_up_all_places(self) -> None:
+        """Nothing is taken any more: those who wait for room are to be refused."""
+        self.told.extend(self.room_watches)
+        self.room_watches.clear()
+
+    def look_at_watches(self, status: Status) -> None:
+        """A run of the work is over: whose flush is?"""
+        if status.watches is None:
+            return
+        for watch in list(status.watches):
+            if self.is_flushed(status, watch.number):
+                self.told.append(watch)
+                status.watches.remove(watch)
+        if not status.watches:
+            status.watches = None
 
     def list_what_is_due(self) -> None:
         """Put the works at the tail whose timers have run out.
@@ -252,11 +389,23 @@ class Core:
             return False
         self.unlist(status)
         status.pending = 0
+        status.origin = None
         if not status.executing:
             status.owner = None
+            if status.future is not None:
+                status.future._fate = BrokenThreadPool(_BROKEN) if self.broken else CancelledError()
+                self.unrun.append(status.future)
+                status.future = None
         self.cancelled += 1
+        self.give_a_place_away()
+        self.look_at_watches(status)
         self.announce()
         return True
+
+    def take_unrun(self) -> list[Future[Any]]:
+        """The futures of calls just dropped, which are to tell it as soon as no lock is held."""
+        unrun, self.unrun = self.unrun, []
+        return unrun
 
     # -- serve: what the worker's thread does
 
@@ -268,6 +417,7 @@ class Core:
         here.core = self
         count = 0
         try:
+            self.initialize(service)
             while (work := self.take(service)) is not None:
                 count += 1
                 self.current = work
@@ -276,22 +426,42 @@ class Core:
                 # Whoever flushed this work may count on it that we hold it no more. So let go
                 # first, outside the lock since a destructor may run, and tell them then.
                 work = None
-                self.finish()
+                self.finish(service)
         finally:
-            here.core = None
-            self.detach(service)
+            try:
+                self.current = None
+                self.finish(service)  # only after a KeyboardInterrupt is there anything to finish
+            finally:
+                here.core = None
+                self.detach(service)
         return count
 
-    def take(self, service: Service) -> Work | None:
+    def initialize(self, service: Service) -> None:
+        """Call the initializer, unless this thread was the last to do so."""
+        if self.initializer is None:
+            return
+        if self.initialized is not None and self.initialized() is service.thread:
+            return
+        self.initialized = weakref.ref(service.thread)
+        try:
+            self.initializer(*self.initargs)
+        except BaseException as error:
+            LOGGER.critical("Exception in initializer:", exc_info=True)
+            self.break_down()
+            if service.interruptible and isinstance(error, KeyboardInterrupt):
+                raise
+
+    def take(self, service: Service) -> Work[Any] | None:
         """Wait for the next work and take it off the list. None: the thread shall leave."""
-        with self.lock:
-            while True:
-                if service.stop_asked or self.left_behind:
+        while True:
+            with self.lock:
+                if service.stop_asked or self.left_behind or self.broken:
                     return None
                 self.list_what_is_due()
                 if self.freeze_request is None and self.works:
                     if service.last is None or next(iter(self.works)) <= service.last:
-                        return self.begin()
+                        work = self.begin()
+                        break
                     return None
                 if service.last is not None:
                     return None
@@ -307,8 +477,11 @@ class Core:
                     if deadline is not None:
                         sleep = deadline - time.monotonic()
                 self.changed.wait(sleep)
+            self.tell()  # if Ctrl-C has kept somebody else from it
+        self.tell()  # whoever waits for a place
+        return work
 
-    def begin(self) -> Work:
+    def begin(self) -> Work[Any]:
         """Take the first work off the list: it executes now. Under the lock."""
         place, work = self.works.popitem(last=False)
         status = work._status
@@ -317,22 +490,59 @@ class Core:
         self.executing = status
         self.executing_place = place
         self.executed += 1
+        self.origin = status.origin
+        if status.future is not None:
+            status.future._begin()
         if self.closed:
             status.schedule = None  # it ends with its worker
-        elif status.schedule is not None:
+        if status.schedule is not None:
             self.arm(status, Timer(work, status.schedule.next_after(time.monotonic())))
+        else:
+            status.origin = None
+            self.give_a_place_away()
         return work
 
-    def execute(self, work: Work, service: Service) -> None:
+    def execute(self, work: Work[Any], service: Service) -> None:
         self.call_hook("on_start", work, service)
+        if work._is_call:
+            self.execute_call(work, service)
+        else:
+            self.execute_work(work, service)
+        self.call_hook("on_end", work, service)
+
+    def execute_call(self, work: Work[Any], service: Service) -> None:
+        if work._status.future is None:
+            return  # somebody has queued it again: a call is made once
+        try:
+            context = work._context
+            if context is None:
+                self.outcome = (work._fn(*work._args, **work._kwargs), None)
+            else:
+                self.outcome = (context.run(work._fn, *work._args, **work._kwargs), None)
+        except BaseException as error:
+            if self.origin is not None:
+                add_note(error, self.origin)
+            self.outcome = (None, error)
+            if service.interruptible and isinstance(error, KeyboardInterrupt):
+                raise
+        finally:
+            del work  # the exception holds this frame, and would hold what holds the arguments
+
+    def execute_work(self, work: Work[Any], service: Service) -> None:
         try:
             try:
-                answer = work._fn(*work._args, **work._kwargs)
+                context = work._context
+                if context is None:
+                    answer = work._fn(*work._args, **work._kwargs)
+                else:
+                    answer = context.run(work._fn, *work._args, **work._kwargs)
                 if answer is CANCEL and work._is_periodic:
                     cancel(work, wait=False)
             except BaseException as error:
                 if service.interruptible and isinstance(error, KeyboardInterrupt):
                     raise
+                if self.origin is not None:
+                    add_note(error, self.origin)
                 if self.on_error is None:
                     report("Exception ignored in work", error, work)
                 else:
@@ -341,9 +551,8 @@ class Core:
             if service.interruptible and isinstance(error, KeyboardInterrupt):
                 raise
             report("Exception ignored in on_error", error, self.on_error)
-        self.call_hook("on_end", work, service)
 
-    def call_hook(self, name: str, work: Work, service: Service | None = None) -> None:
+    def call_hook(self, name: str, work: Work[Any], service: Service | None = None) -> None:
         """Call one of the user's hooks; never under a lock."""
         hook: Hook | None = getattr(self, name)
         if hook is None:
@@ -356,15 +565,36 @@ class Core:
                 raise
             report(f"Exception ignored in {name}", error, hook)
 
-    def finish(self) -> None:
+    def complete_call(self, service: Service | None) -> None:
+        """Hand the outcome of the executed call to its future, if it is one."""
+        status = self.executing
+        future = None if status is None else status.future
+        if status is None or future is None:
+            return
+        # Without an outcome Ctrl-C came between its beginning and its end.
+        future._finish(*(self.outcome or (None, KeyboardInterrupt())))
+        self.outcome = None
+        if future._done_callbacks:
+            with self.lock:
+                future._early = True  # whoever waits for the result does not wait for these
+                self.changed.notify_all()
+            interruptible = service is not None and service.interruptible
+            future._call_back(lambda error: interruptible and isinstance(error, KeyboardInterrupt))
+        status.future = None
+
+    def finish(self, service: Service | None = None) -> None:
         """Make the executed work idle, unless it was queued again, and wake its flushers."""
+        self.complete_call(service)
+        self.origin = None
         with self.lock:
             status, self.executing = self.executing, None
             if status is not None:
                 status.executing = 0
                 if not status.pending:
                     status.owner = None
+                self.look_at_watches(status)
             self.announce()
+        self.tell()
 
     # -- the thread comes and goes
 
@@ -384,20 +614,26 @@ class Core:
             return self.service
 
     def detach(self, service: Service) -> None:
-        self.current = None
         with self.lock:
-            self.finish()  # only after a KeyboardInterrupt is there anything to finish
             service.ended = True
             if self.service is service:
                 self.service = None
             if self.freeze_request is not None:
                 self.freeze_request.granted = True  # no thread rests as well as a resting one
+            self.told.extend(service.watches)
+            service.watches.clear()
             self.announce()
+        if self.closed:
+            self.leave_the_dog()
+        self.tell()
 
     def start(self) -> None:
-        thread = threading.Thread(
-            target=self.serve_on_own_thread, daemon=self.daemon or shared.exit_hook_is_late
-        )
+        thread = threading.Thread(target=self.serve_on_own_thread)
+        # Those that our own exit hook waits for, or gives up, are not for threading to join.
+        thread.daemon = False
+        if self.daemon or self.exit_timeout is not None or shared.exit_hook_is_late:
+            with contextlib.suppress(RuntimeError):  # an isolated subinterpreter takes none
+                thread.daemon = True
         thread.name = self.name  # as an argument, an empty one would not be taken
         service = self.attach(thread, ours=True)
         try:
@@ -434,7 +670,12 @@ class Core:
 
     # -- flush
 
-    def flush_work(self, work: Work, seconds: float | None) -> None:
+    def is_flushed(self, status: Status, number: int) -> bool:
+        # Also when the run was cancelled: not before the one that executed then has ended.
+        runs = (status.pending, status.executing)
+        return status.owner is not self or not any(0 < run <= number for run in runs)
+
+    def flush_work(self, work: Work[Any], seconds: float | None) -> None:
         """Wait for the pending run of a work or, when none is pending, for the executing one."""
         status = work._status
         with self.lock:
@@ -445,9 +686,7 @@ class Core:
             number = status.pending or status.executing
 
         def is_over() -> bool:
-            # Also when the run was cancelled: not before the one that executed then has ended.
-            runs = (status.pending, status.executing)
-            return status.owner is not self or not any(0 < run <= number for run in runs)
+            return self.is_flushed(status, number)
 
         with self.waiting(is_over):
             with self.lock:
@@ -457,6 +696,74 @@ class Core:
                     self.announce()
             if not self.sleep_until(is_over, seconds):
                 raise TimeoutError("the work did not finish in time")
+
+    def watch_work(self, work: Work[Any], notify: Callable[[], object]) -> Watch | None:
+        """As flush_work, but for one who does not sleep. None: it is over."""
+        status = work._status
+        with self.lock:
+            if status.owner is not self:
+                return None
+            if self.left_behind:
+                raise RuntimeError(_LEFT_BEHIND)
+            watch = Watch(notify, status.pending or status.executing)
+            if not watch.number:
+                return None
+            if status.pending:
+                self.list_what_is_due()
+                self.list_work_now(work)
+                self.announce()
+            if status.watches is None:
+                status.watches = []
+            status.watches[:] = [other for other in status.watches if other.wanted]
+            status.watches.append(watch)
+            return watch
+
+    def watch(self, notify: Callable[[], object]) -> Watch | None:
+        """As flush, but for one who does not sleep. None: it is over."""
+        with self.lock:
+            self.list_what_is_due()
+            if self.oldest() > self.last:
+                return None
+            if self.left_behind:
+                raise RuntimeError(_LEFT_BEHIND)
+            watch = Watch(notify, self.last)
+            self.flush_watches.append(watch)
+            return watch
+
+    def watch_end(self, notify: Callable[[], object]) -> Watch | None:
+        """For the thread to leave. None: there is none."""
+        with self.lock:
+            if self.service is None:
+                return None
+            watch = Watch(notify)
+            self.service.watches.append(watch)
+            return watch
+
+    def watch_room(self, notify: Callable[[], object]) -> Watch | None:
+        """For a place on the list. None: there is one, or there never will be."""
+        with self.lock:
+            unusable = self.broken or self.closed or shared.exiting or self.left_behind
+            if unusable or self.has_room():
+                return None
+            watch = Watch(notify)
+            self.room_watches.append(watch)
+            return watch
+
+    def release_a_place(self) -> None:
+        """Somebody was handed a place, and does not want it."""
+        with self.lock:
+            self.reserved -= 1
+            self.give_a_place_away()
+
+    def tell_room(self) -> None:
+        """The same, by himself."""
+        self.release_a_place()
+        self.tell()
+
+    def wait_for_call(self, future: Future[Any], seconds: float | None) -> bool:
+        """Wait until nothing is to come of a call. False: the time has run out."""
+        with self.waiting(future._is_over):
+            return self.sleep_until(future._is_over, seconds)
 
     def flush(self, seconds: float | None) -> None:
         """Wait until nothing is left that was listed or executing when the call began."""
@@ -506,7 +813,7 @@ class Core:
 
     # -- cancel
 
-    def drop_and_wait(self, work: Work, number: int, disabling: bool) -> bool | None:
+    def drop_and_wait(self, work: Work[Any], number: int, disabling: bool) -> bool | None:
         """Drop the pending run, and wait for the executing one, which has this *number*.
 
         Returns whether there was a pending run; None: the other one has ended meanwhile, and
@@ -536,6 +843,19 @@ class Core:
                     status.cancelling -= 1
                     self.cancelled_now.remove(status)
             return dropped
+
+    def cancel_call(self, future: Future[Any]) -> None:
+        """Drop the run of a call, if it has not begun. Its future is to meet its fate then."""
+        status = future._status
+        with self.lock:
+            call = None
+            if status.owner is self and status.future is future and not status.executing:
+                call = self.works.get(status.place)  # the last reference goes outside the lock
+                self.drop(status)
+            unrun = self.take_unrun()
+        del call
+        _meet_fate(unrun)
+        self.tell()
 
     # -- sleeping, and the search for circles
 
@@ -633,21 +953,54 @@ class Core:
 
     # -- destroy
 
-    def close(self) -> None:
-        """Refuse what comes, cancel what is armed, and have the thread leave after the rest."""
+    def close(self, cancel_calls: bool = False) -> None:
+        """Refuse what comes, cancel what is armed, and have the thread leave after the rest.
+
+        With *cancel_calls* the submitted ones that have not begun are no more of the rest.
+        """
         with self.lock:
             self.list_what_is_due()
-            self.closed = True
-            armed: list[Work] = []
-            while (timer := self.timers.pop_due(float("inf"))) is not None:
-                work, timer.work = timer.work, None
-                if work is not None and work._status.timer is timer:
-                    armed.append(work)
+            if not self.closed:
+                self.closed = True
+                self.closed_by_exit = shared.exiting
+            dropped = self.drop_armed()
+            if cancel_calls:
+                calls = [work for work in self.works.values() if work._status.future is not None]
+                for work in calls:
                     self.drop(work._status)
-            work = None
+                dropped += calls
+            self.give_up_all_places()
             self.thaw()
             self.announce()
-        armed.clear()  # outside the lock: a destructor may run
+            unrun = self.take_unrun()
+        dropped.clear()  # outside the lock: a destructor may run
+        _meet_fate(unrun)
+        if self.service is None:
+            self.leave_the_dog()
+        self.tell()
+
+    def drop_armed(self) -> list[Work[Any]]:
+        """Cancel the works whose timer runs. Under the lock.
+
+        Returns them, to be let go of outside it.
+        """
+        armed: list[Work[Any]] = []
+        while (timer := self.timers.pop_due(float("inf"))) is not None:
+            work, timer.work = timer.work, None
+            if work is not None and work._status.timer is timer:
+                armed.append(work)
+                self.drop(work._status)
+        return armed
+
+    def break_down(self) -> None:
+        """The initializer has failed: refuse what comes, and drop what is pending."""
+        with self.lock:
+            self.broken = True
+            dropped = self.drop_armed()
+            self.give_up_all_places()
+            self.announce()
+        dropped.clear()  # as above
+        self.drop_pending()
 
     def has_ended(self) -> bool:
         return self.closed and self.service is None
@@ -662,8 +1015,23 @@ class Core:
         self.finish()  # only in a forked child is there anything to finish
         self.join(deadline)
 
-    def drop_pending(self) -> None:
-        """What is pending becomes idle without a run. Only for a closed worker."""
+    def destroy_at_exit(self, begin: float) -> None:
+        """Destroy it, but wait no longer than it is worth from *begin* on."""
+        if self.exit_timeout is None:
+            self.destroy(None)
+            return
+        try:
+            self.destroy(max(0.0, begin + self.exit_timeout - time.monotonic()))
+        except TimeoutError:
+            work, pending = self.current, len(self.works)
+            self.drop_pending(silently=True)
+            report_given_up(self.name, self.exit_timeout, work, pending)
+
+    def drop_pending(self, silently: bool = False) -> None:
+        """What is pending becomes idle without a run. Only for a worker that takes no more.
+
+        *silently* without calling those back who wait for futures.
+        """
         with self.lock:
             dropped, self.works = self.works, OrderedDict()
             runs = [(work._status, work._status.pending) for work in dropped.values()]
@@ -674,13 +1042,80 @@ class Core:
                 if status.owner is self and status.pending == number:
                     self.drop(status)
             self.announce()
+            unrun = self.take_unrun()
+        _meet_fate(unrun, callbacks=not silently)
+        self.tell()
+
+    # -- fork
+
+    def leave_waiters_behind(self) -> None:
+        """In the child: the futures say so; those who await are in the parent."""
+        works = [*self.works.values(), *self.timers.works()]
+        for status in [self.executing, *(work._status for work in works)]:
+            if status is None:
+                continue
+            status.watches = None
+            if status.future is not None:
+                status.future._leave_behind(RuntimeError(_LEFT_BEHIND))
+        for future in self.unrun:
+            future._leave_behind(future._fate or RuntimeError(_LEFT_BEHIND))
+        for watches in (self.flush_watches, self.room_watches, self.told):
+            watches.clear()
+        self.dog, self.dog_sleeps = None, False
+
+    # -- for the watchdog
+
+    def look(self) -> tuple[int, Work[Any] | None, int | None]:
+        service = self.service
+        return self.executed, self.current, None if service is None else service.thread.ident
+
+    def has_nothing_to_do(self) -> bool:
+        with self.lock:
+            return not self.works and not self.timers.running and self.executing is None
+
+    def tell_busy(self, wanted: bool) -> None:
+        self.dog_sleeps = wanted
+
+    def watch_out(self, dog: Watchdog) -> None:
+        """Have it watched from now on."""
+        self.dog = dog
+        dog.add(self)
+
+    def wake_the_dog(self) -> None:
+        """Something was queued, and nobody looks."""
+        dog, self.dog_sleeps = self.dog, False
+        if dog is not None:
+            with contextlib.suppress(RuntimeError):  # the interpreter exits
+                dog.begin(self)
+
+    def leave_the_dog(self) -> None:
+        """It has ended: there is nothing to be watched any more. Under no lock."""
+        dog, self.dog = self.dog, None
+        if dog is not None:
+            dog.discard(self)
 
 
-def cancel(work: Work, wait: bool, disabling: bool = False) -> bool:
+def _meet_fate(futures: Iterable[Future[Any]], callbacks: bool = True) -> None:
+    for future in futures:
+        future._meet_fate(callbacks)
+
+
+def cancel(work: Work[Any], wait: bool, disabling: bool = False) -> bool:
     """Drop the pending run; with *wait* also wait for the executing one.
 
     Returns whether there was a pending run.
     """
+    dropped, owner = _cancel(work, wait, disabling)
+    if owner is not None:
+        with owner.lock:
+            unrun = owner.take_unrun()
+        _meet_fate(unrun)
+        owner.tell()
+    return dropped
+
+
+def _cancel(work: Work[Any], wait: bool, disabling: bool) -> tuple[bool, Core | None]:
+    """As cancel(), but those outside are not told yet. Returns also the worker it is from."""
     status = work._status
     while True:
         owner = status.owner
@@ -693,13 +1128,13 @@ def cancel(work: Work, wait: bool, disabling: bool = False) -> bool:
                 dropped = owner is not None and owner.drop(status)
                 if owner is not None and owner.left_behind and owner.executing is status:
                     owner.finish()  # no thread is here that ever would
-                return dropped
+                return dropped, owner
         answer = owner.drop_and_wait(work, number, disabling)
         if answer is not None:
-            return answer
+            return answer, owner
 
 
-def enable(work: Work) -> bool:
+def enable(work: Work[Any]) -> bool:
     """Take one disabling back. Returns whether the work may be queued again."""
     status = work._status
     while True:

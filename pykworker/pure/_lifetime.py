@@ -6,8 +6,10 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import time
 
 from pykworker.pure._records import here, shared
+from pykworker.pure._worker import _watchdog
 
 # --- fork --------------------------------------------------------------------------------------
 
@@ -30,6 +32,8 @@ def _after_fork_in_child() -> None:
         if core.service is not None:
             core.service.ended = True
             core.service = None
+        core.leave_waiters_behind()
+    _watchdog.after_fork()
 
 
 if hasattr(os, "register_at_fork"):
@@ -42,14 +46,15 @@ if hasattr(os, "register_at_fork"):
 def _at_exit() -> None:
     """Destroy what was not destroyed, before the interpreter joins its threads."""
     shared.exiting = True
+    begin = time.monotonic()
     cores = shared.living_cores()
     for core in cores:
         core.close()
         if core.daemon:
-            core.drop_pending()
+            core.drop_pending(silently=True)
     for core in cores:
         if not core.daemon:
-            core.destroy(None)
+            core.destroy_at_exit(begin)
 
 
 try:

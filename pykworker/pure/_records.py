@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import threading
+import traceback
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pykworker._errors import DeadlockError
 
 if TYPE_CHECKING:
     from pykworker.pure._core import Core
+    from pykworker.pure._futures import Future
     from pykworker.pure._timers import Schedule, Timer
 
 
@@ -24,8 +26,8 @@ class Status:
     """
 
     __slots__ = (
-        "cancelling", "coalesced", "disabled", "executing", "owner", "pending", "place",
-        "schedule", "timer",
+        "cancelling", "coalesced", "disabled", "executing", "future", "origin", "owner",
+        "pending", "place", "schedule", "timer", "watches",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -38,12 +40,43 @@ class Status:
         self.coalesced = 0  # queueings that met a pending run, since the last run began
         self.cancelling = 0  # cancels that wait for the executing run
         self.disabled = 0  # disablings without an enabling
+        self.future: Future[Any] | None = None  # of a submitted call, until that is over
+        self.origin: traceback.StackSummary | None = None  # where the pending run was asked for
+        self.watches: list[Watch] | None = None  # flushes that are awaited
+
+
+class Watch:
+    """Somebody waits without a thread of his own: he is notified once, unless he cancels."""
+
+    __slots__ = ("_notify", "number", "reserved")
+
+    def __init__(self, notify: Callable[[], object], number: int = 0) -> None:
+        self._notify: Callable[[], object] | None = notify
+        self.number = number  # of the run, or the place, whose end is waited for
+        self.reserved = False  # a free place on the list is his, until he is notified
+
+    def tell(self) -> bool:
+        """To be called under no lock. Returns True: he had a place, but does not wait any more."""
+        reserved, self.reserved = self.reserved, False
+        notify, self._notify = self._notify, None
+        if notify is None:
+            return reserved
+        notify()
+        return False
+
+    def cancel(self) -> None:
+        """He does not wait any more."""
+        self._notify = None
+
+    @property
+    def wanted(self) -> bool:
+        return self._notify is not None
 
 
 class Service:
     """One thread's time in the service of a worker, from attach to detach."""
 
-    __slots__ = ("ended", "interruptible", "last", "ours", "stop_asked", "thread")
+    __slots__ = ("ended", "interruptible", "last", "ours", "stop_asked", "thread", "watches")
 
     def __init__(self, thread: threading.Thread, ours: bool, last: int | None) -> None:
         self.thread = thread
@@ -53,6 +86,7 @@ class Service:
         self.interruptible = not ours and thread is threading.main_thread()
         self.stop_asked = False
         self.ended = False  # once True, always True
+        self.watches: list[Watch] = []  # those who wait for its end and do not sleep
 
 
 class FreezeRequest:

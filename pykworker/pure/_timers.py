@@ -14,7 +14,7 @@ import heapq
 import itertools
 import math
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pykworker.pure._works import Work
@@ -27,8 +27,8 @@ class Timer:
 
     __slots__ = ("deadline", "runs", "work")
 
-    def __init__(self, work: Work, deadline: float) -> None:
-        self.work: Work | None = work  # it holds the work as the list does; None: it is over
+    def __init__(self, work: Work[Any], deadline: float) -> None:
+        self.work: Work[Any] | None = work  # it holds the work as the list does; None: it is over
         self.deadline = deadline
         self.runs = True  # once False, always False
 
@@ -60,6 +60,10 @@ class Timers:
             runs = map(attrgetter("runs"), map(itemgetter(2), self._heap))
             self._heap[:] = itertools.compress(self._heap, runs)
             heapq.heapify(self._heap)
+
+    def works(self) -> list[Work[Any]]:
+        """Those whose timer runs."""
+        return [timer.work for _, _, timer in self._heap if timer.work is not None]
 
     def next_deadline(self) -> float | None:
         """When the earliest one runs out; None: none runs."""

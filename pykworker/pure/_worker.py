@@ -3,24 +3,35 @@
 
 from __future__ import annotations
 
+import contextvars
 import itertools
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn, ParamSpec, Self, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
-from pykworker._arguments import delay_seconds, timeout_seconds
+from pykworker._arguments import (
+    callable_or_none,
+    count_or_none,
+    delay_seconds,
+    interval_seconds,
+    timeout_seconds,
+)
+from pykworker._executor import ExecutorMethods
+from pykworker._watchdog import Watchdog
 from pykworker.pure._core import Core
-from pykworker.pure._records import here
-from pykworker.pure._works import BoundWork, DelayedWork, PeriodicWork, Work
+from pykworker.pure._futures import Future
+from pykworker.pure._records import Watch, here
+from pykworker.pure._works import BoundWork, Call, DelayedWork, NativeWork, PeriodicWork, Work
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_Hook = Callable[[Work], object]
+_Hook = Callable[[Work[Any]], object]
 
 _names = itertools.count(1)
+_watchdog = Watchdog(lambda: Worker("pykworker-watchdog", daemon=True))
 
 
-class Worker:
+class Worker(ExecutorMethods):
     """One thread that runs works one after the other, in the order of their queueing.
 
     *name* is its name and that of its thread; None: ``kworker-N``. *busy_poll*, in seconds, is
@@ -29,6 +40,18 @@ class Worker:
     callback lets out; without it, ``sys.unraisablehook`` is. With *daemon* the interpreter's
     exit drops what is pending, and does not wait for the running callback. Without *start* it
     only collects, until :meth:`start` or :meth:`run` gives it a thread.
+
+    *max_pending* is how many works may be pending at once, delayed ones included: whoever queues
+    or submits beyond gets ``queue.Full``; None: any number. *watchdog*, in seconds: a callback
+    that runs longer is reported once, as a RuntimeWarning with its stack; None: none is.
+    *exit_timeout*, in seconds, is how long the interpreter's exit waits for it, before it is
+    given up with a line on standard error; None: as long as it takes. *initializer* is called
+    as ``initializer(*initargs)`` on its thread before the first work, and on each other thread
+    that it is given; when it raises, the worker takes nothing more. With *traceback* an exception
+    of a callback gets a note that says where the work was queued.
+
+    It is a ``concurrent.futures.Executor`` as well: :meth:`submit`, :meth:`map`, :meth:`shutdown`.
+    From asyncio: :meth:`call`, :meth:`flushed` and ``async with``.
 
     Raises TypeError and ValueError for bad arguments, RuntimeError when no thread can be made.
 
@@ -44,9 +67,15 @@ class Worker:
         name: str | None = None,
         *,
         busy_poll: float | None = None,
-        on_error: Callable[[Work, BaseException], object] | None = None,
+        on_error: Callable[[Work[Any], BaseException], object] | None = None,
         daemon: bool = False,
         start: bool = True,
+        max_pending: int | None = None,
+        watchdog: float | None = None,
+        exit_timeout: float | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        traceback: bool = False,
     ) -> None:
         if name is None:
             name = f"kworker-{next(_names)}"
@@ -57,16 +86,37 @@ class Worker:
         if on_error is not None and not callable(on_error):
             raise TypeError(f"on_error must be callable, not {type(on_error).__name__}")
         timeout_seconds(busy_poll, "busy_poll")
+        callable_or_none(initializer, "initializer")
+        limit = count_or_none(max_pending, "max_pending")
+        allowed = None if watchdog is None else interval_seconds(watchdog, "watchdog")
+        exit_seconds = timeout_seconds(exit_timeout, "exit_timeout")
+        initargs = tuple(initargs)
         if getattr(self, "_core", None) is not None:
             raise RuntimeError("Worker.__init__() was called before")
-        core = Core(name, on_error, bool(daemon))
-        if start:
-            core.start()
+        core = Core(
+            name,
+            on_error=on_error,
+            daemon=bool(daemon),
+            max_pending=limit,
+            watchdog=allowed,
+            exit_timeout=exit_seconds,
+            initializer=initializer,
+            initargs=initargs,
+            notes_origins=bool(traceback),
+        )
+        try:
+            if allowed is not None:
+                core.watch_out(_watchdog)
+            if start:
+                core.start()
+        except BaseException:
+            core.leave_the_dog()
+            raise
         self._core = core  # last: a Worker that could not be made has nothing to warn of
 
     # -- works
 
-    def queue(self, work: Work, /) -> bool:
+    def queue(self, work: Work[Any], /) -> bool:
         """Put *work* at the tail of the list.
 
         What the caller wrote before is seen by the run that this call asks for, and by the one
@@ -78,23 +128,25 @@ class Worker:
 
         Raises TypeError for anything but a work; RuntimeError when it is pending or executing
         on another worker, when this worker is being drained or is destroyed, and in a forked
-        child.
+        child; BrokenThreadPool, one of those, when the initializer has failed; ``queue.Full``
+        when ``max_pending`` works are pending.
 
         From any thread, callbacks included; never waits. As ``kthread_queue_work``.
         """
         if not isinstance(work, Work):
             raise TypeError(f"queue() takes a Work, not {type(work).__name__}")
-        queued = self._core.queue(work)
+        core = self._core
+        queued = core.queue(work, core.origin_of_a_queueing())
         if queued:
-            self._core.call_hook("on_queue", work)
+            core.was_queued(work)
         return queued
 
-    def queue_many(self, works: Iterable[Work], /) -> int:
+    def queue_many(self, works: Iterable[Work[Any]], /) -> int:
         """Queue all of *works*, in their order.
 
         Returns how many were queued; for the others :meth:`queue` would have said False. Raises
-        TypeError, before anything is queued, unless all are works; RuntimeError as
-        :meth:`queue`, and then those before the refused one stay queued.
+        TypeError, before anything is queued, unless all are works; RuntimeError and
+        ``queue.Full`` as :meth:`queue`, and then those before the refused one stay queued.
 
         From any thread, callbacks included; never waits.
         """
@@ -102,18 +154,50 @@ class Worker:
         for work in items:
             if not isinstance(work, Work):
                 raise TypeError(f"queue_many() takes Works, not {type(work).__name__}")
-        queued: list[Work] = []
+        queued: list[Work[Any]] = []
+        core = self._core
+        origin = core.origin_of_a_queueing()
         try:
-            with self._core.lock:
+            with core.lock:
                 for work in items:
-                    if self._core.queue(work):
+                    if core.queue(work, origin):
                         queued.append(work)
         finally:
             for work in queued:
-                self._core.call_hook("on_queue", work)
+                core.was_queued(work)
         return len(queued)
 
-    def queue_delayed(self, work: DelayedWork, delay: float) -> bool:
+    def submit(self, fn: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_R]:
+        """Have ``fn(*args, **kwargs)`` called on the worker's thread, behind all that is queued.
+
+        A call is a work like the others, but for its result, which the future carries, and its
+        exception, which is the future's and not ``on_error``'s. Nothing of it is held when it is
+        over.
+
+        Raises RuntimeError as :meth:`queue`; BrokenThreadPool when the initializer has failed;
+        ``queue.Full`` when ``max_pending`` works are pending.
+
+        From any thread, callbacks included; never waits. As
+        ``concurrent.futures.Executor.submit``.
+        """
+        return self._submit(None, fn, args, kwargs)
+
+    def _submit(
+        self,
+        context: contextvars.Context | None,
+        fn: Callable[..., _R],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        reserved: bool = False,
+        /,
+    ) -> Future[_R]:
+        call = Call(context, fn, args, kwargs)
+        future: Future[_R] = Future(call._status)
+        self._core.submit(call, future, reserved)
+        self._core.was_queued(call)
+        return future
+
+    def queue_delayed(self, work: DelayedWork[Any], delay: float) -> bool:
         """Put *work* at the tail of the list in *delay* seconds; 0: now, as :meth:`queue`.
 
         It is pending from now on. Never early: when the time is over, by ``time.monotonic()``,
@@ -124,19 +208,21 @@ class Worker:
         place is unchanged; or it is being cancelled, or disabled, and is not queued.
 
         Raises TypeError for anything but a DelayedWork and for a *delay* that is no number;
-        ValueError for one that is negative, infinite or NaN; RuntimeError as :meth:`queue`.
+        ValueError for one that is negative, infinite or NaN; RuntimeError and ``queue.Full`` as
+        :meth:`queue`.
 
         From any thread, callbacks included; never waits. O(log n) of n timers. As
         ``kthread_queue_delayed_work``.
         """
         if not isinstance(work, DelayedWork):
             raise TypeError(f"queue_delayed() takes a DelayedWork, not {type(work).__name__}")
-        queued = self._core.queue_delayed(work, delay_seconds(delay))
+        core = self._core
+        queued = core.queue_delayed(work, delay_seconds(delay), core.origin_of_a_queueing())
         if queued:
-            self._core.call_hook("on_queue", work)
+            core.was_queued(work)
         return queued
 
-    def mod_delayed(self, work: DelayedWork, delay: float) -> bool:
+    def mod_delayed(self, work: DelayedWork[Any], delay: float) -> bool:
         """Have *work* run in *delay* seconds, whatever was asked for before.
 
         Its timer, if one runs, or its place on the list is given up for the new delay; with 0
@@ -153,15 +239,26 @@ class Worker:
         """
         if not isinstance(work, DelayedWork):
             raise TypeError(f"mod_delayed() takes a DelayedWork, not {type(work).__name__}")
-        answer, queued = self._core.modify(work, delay_seconds(delay))
+        core = self._core
+        seconds = delay_seconds(delay)
+        answer, queued = core.modify(work, seconds, core.origin_of_a_queueing())
         if queued:
-            self._core.call_hook("on_queue", work)
+            core.was_queued(work)
         return answer
 
     def every(
-        self, interval: float, fn: Callable[..., object], /, *args: Any, **kwargs: Any
-    ) -> PeriodicWork:
+        self,
+        interval: float,
+        fn: Callable[..., _R] | NativeWork,
+        /,
+        *args: Any,
+        context: contextvars.Context | None = None,
+        **kwargs: Any,
+    ) -> PeriodicWork[_R]:
         """Have ``fn(*args, **kwargs)`` run every *interval* seconds, first in one interval.
+
+        *fn* may be a NativeWork, which is not queued itself: its code runs, without the GIL.
+        *context* as for :class:`Work`.
 
         The deadlines are absolute: a run that begins late does not put off those that follow.
         Ticks that have passed when a run begins are skipped, and counted in
@@ -170,14 +267,15 @@ class Worker:
         Returns the work. It need not be kept; ``cancel()`` ends it, and so does its callback
         when it returns :data:`pykworker.CANCEL`.
 
-        Raises TypeError when *fn* cannot be called and for an *interval* that is no number;
-        ValueError for one that is 0, negative, infinite or NaN; RuntimeError as :meth:`queue`.
+        Raises TypeError when *fn* cannot be called, for a *context* that is none, and for an
+        *interval* that is no number; ValueError for one that is 0, negative, infinite or NaN;
+        RuntimeError and ``queue.Full`` as :meth:`queue`.
 
         From any thread, callbacks included; never waits.
         """
-        work = PeriodicWork(interval, fn, *args, **kwargs)
+        work: PeriodicWork[_R] = PeriodicWork(interval, fn, *args, context=context, **kwargs)
         self._core.repeat(work, work._schedule)
-        self._core.call_hook("on_queue", work)
+        self._core.was_queued(work)
         return work
 
     def work(self, fn: Callable[_P, _R]) -> BoundWork[_P, _R]:
@@ -330,13 +428,29 @@ class Worker:
         """
         self._core.destroy(timeout_seconds(timeout))
 
-    def __enter__(self) -> Self:
-        """Return the worker itself; the end of the ``with`` block destroys it."""
-        return self
+    # -- what the methods that are shared with the other backend stand on
 
-    def __exit__(self, *exc_info: object) -> None:
-        """Destroy it."""
-        self.destroy()
+    @property
+    def _max_pending(self) -> int | None:
+        return self._core.max_pending
+
+    def _close(self, cancel_futures: bool) -> None:
+        core = self._core
+        core.close(cancel_futures)
+        if core.service is None:
+            core.drop_pending()
+
+    def _watch_flush(self, notify: Callable[[], object], /) -> Watch | None:
+        return self._core.watch(notify)
+
+    def _watch_end(self, notify: Callable[[], object], /) -> Watch | None:
+        return self._core.watch_end(notify)
+
+    def _watch_room(self, notify: Callable[[], object], /) -> Watch | None:
+        return self._core.watch_room(notify)
+
+    def _tell_room(self) -> None:
+        self._core.tell_room()
 
     # -- what it says of itself
 
@@ -367,12 +481,12 @@ class Worker:
         return self._core.service is not None
 
     @property
-    def current_work(self) -> Work | None:
+    def current_work(self) -> Work[Any] | None:
         """The work whose callback runs now; None: none. A live snapshot, stale when read."""
         return self._core.current
 
     @property
-    def on_queue(self) -> Callable[[Work], object] | None:
+    def on_queue(self) -> _Hook | None:
         """Called with each work that a queueing has made pending; None: nothing is.
 
         On the queueing thread, after the fact; for a delayed work when its timer is armed, for
@@ -384,25 +498,25 @@ class Worker:
         return self._core.on_queue
 
     @on_queue.setter
-    def on_queue(self, hook: Callable[[Work], object] | None) -> None:
+    def on_queue(self, hook: _Hook | None) -> None:
         self._core.on_queue = _checked_hook(hook, "on_queue")
 
     @property
-    def on_start(self) -> Callable[[Work], object] | None:
+    def on_start(self) -> _Hook | None:
         """Called with each work right before its callback, on the worker's thread."""
         return self._core.on_start
 
     @on_start.setter
-    def on_start(self, hook: Callable[[Work], object] | None) -> None:
+    def on_start(self, hook: _Hook | None) -> None:
         self._core.on_start = _checked_hook(hook, "on_start")
 
     @property
-    def on_end(self) -> Callable[[Work], object] | None:
+    def on_end(self) -> _Hook | None:
         """Called with each work right after its callback, on the worker's thread."""
         return self._core.on_end
 
     @on_end.setter
-    def on_end(self, hook: Callable[[Work], object] | None) -> None:
+    def on_end(self, hook: _Hook | None) -> None:
         self._core.on_end = _checked_hook(hook, "on_end")
 
     def stats(self) -> dict[str, int]:

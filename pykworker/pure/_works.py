@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import ctypes
 import functools
 import time
@@ -10,9 +11,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, ParamSpec, TypeVar
 
 from pykworker._addresses import code_address, data_address
+from pykworker._aio import wait_for
 from pykworker._arguments import interval_seconds, timeout_seconds
 from pykworker.pure._core import cancel, enable
-from pykworker.pure._records import Status, here
+from pykworker.pure._records import Status, Watch, here
 from pykworker.pure._timers import Schedule
 
 if TYPE_CHECKING:
@@ -24,31 +26,52 @@ _R = TypeVar("_R")
 _NativeCallback = ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # its calls release the GIL
 
 
-class Work:
+class Work(Generic[_R]):
     """A function with an identity: while it is pending, queueing it again changes nothing.
 
     *fn* is called as ``fn(*args, **kwargs)`` on the thread of the worker that it is queued on;
-    what it returns is dropped. TypeError when it cannot be called.
+    what it returns is dropped. With a *context* it is called in that, else in the thread's own.
+    TypeError when it cannot be called, and for a *context* that is no ``contextvars.Context``.
 
     A work never runs twice at once. It may be queued any number of times, one after the other,
     also by its own callback, and on another worker once it is idle. Nothing need be kept: a
     worker holds what is queued on it until it has run. As ``struct kthread_work``.
     """
 
-    __slots__ = ("__weakref__", "_args", "_fn", "_kwargs", "_status")
+    __slots__ = ("__weakref__", "_args", "_context", "_fn", "_kwargs", "_status")
 
     _is_periodic: ClassVar[bool] = False
+    _is_call: ClassVar[bool] = False
 
-    def __init__(self, fn: Callable[..., object], /, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        fn: Callable[..., _R],
+        /,
+        *args: Any,
+        context: contextvars.Context | None = None,
+        **kwargs: Any,
+    ) -> None:
         if not callable(fn):
             raise TypeError(f"fn must be callable, not {type(fn).__name__}")
-        self._fn = fn
+        if context is not None and not isinstance(context, contextvars.Context):
+            raise TypeError(f"context must be a Context or None, not {type(context).__name__}")
+        self._prepare(context, fn, args, kwargs)
+
+    def _prepare(
+        self,
+        context: contextvars.Context | None,
+        fn: Callable[..., _R],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        self._context = context
+        self._fn: Callable[..., Any] = fn
         self._args = args
         self._kwargs = kwargs
         self._status = Status()
 
     @property
-    def fn(self) -> Callable[..., object]:
+    def fn(self) -> Callable[..., Any]:
         """The function that is called."""
         return self._fn
 
@@ -61,6 +84,11 @@ class Work:
     def kwargs(self) -> dict[str, Any]:
         """The keyword arguments that it is called with."""
         return self._kwargs
+
+    @property
+    def context(self) -> contextvars.Context | None:
+        """The context that it is called in; None: its thread's own."""
+        return self._context
 
     @property
     def pending(self) -> bool:
@@ -107,6 +135,22 @@ class Work:
         if owner is not None:
             owner.flush_work(self, seconds)
 
+    async def flushed(self) -> None:
+        """As :meth:`flush`, to be awaited: the event loop goes on meanwhile.
+
+        No thread is made, and nothing is polled: the worker tells. Cancelling the wait changes
+        nothing else.
+
+        Raises RuntimeError in a forked child for a work that was pending in the parent.
+
+        From a coroutine on an asyncio loop.
+        """
+        await wait_for(self._watch_flush)
+
+    def _watch_flush(self, notify: Callable[[], object], /) -> Watch | None:
+        owner = self._status.owner
+        return None if owner is None else owner.watch_work(self, notify)
+
     def cancel(self, wait: bool = True) -> bool:
         """Drop the run that is pending, on the list or with a timer.
 
@@ -148,7 +192,7 @@ class Work:
         return enable(self)
 
     def __repr__(self) -> str:
-        name = getattr(self._fn, "__qualname__", None) or repr(self._fn)
+        name = getattr(self.fn, "__qualname__", None) or repr(self.fn)
         return f"<{type(self).__name__} {name} {self._state()}>"
 
     def _state(self) -> str:
@@ -162,7 +206,7 @@ class Work:
         raise TypeError(f"cannot pickle {type(self).__name__!r} object")
 
 
-class BoundWork(Work, Generic[_P, _R]):
+class BoundWork(Work[_R], Generic[_P, _R]):
     """A work bound to its worker, made by ``@worker.work``.
 
     It holds its worker. Called like the function that it wraps, it calls that function at
@@ -187,10 +231,30 @@ class BoundWork(Work, Generic[_P, _R]):
 
     def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """Call the function here and now."""
-        return self._fn(*args, **kwargs)  # type: ignore[return-value]
+        result: _R = self._fn(*args, **kwargs)
+        return result
 
 
-class NativeWork(Work):
+class DelayedWork(Work[_R]):
+    """A work that may also be queued with a delay; *fn*, *args*, *kwargs* as for :class:`Work`.
+
+    See :meth:`Worker.queue_delayed` and :meth:`Worker.mod_delayed`. It is pending while its
+    timer runs. As ``struct kthread_delayed_work``.
+    """
+
+    __slots__ = ()
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until its timer runs out, 0.0 at the least; None: no timer runs.
+
+        A live snapshot, stale when read.
+        """
+        timer = self._status.timer
+        return None if timer is None else max(0.0, timer.deadline - time.monotonic())
+
+
+class NativeWork(DelayedWork[None]):
     """A work whose callback is machine code: ``void (*)(void *)``, called without the GIL.
 
     *address* is where the code is: an int, a ctypes or cffi function pointer, a function of a
@@ -198,7 +262,8 @@ class NativeWork(Work):
     ``address`` is an int, as a compiled numba ``cfunc`` has. *data* is what it gets: None, an
     int, a cffi pointer, or a ctypes pointer, array, structure or union; of the last three,
     their address. Both objects are kept alive as long as the work, and so while C may use
-    them; a library that ``ffi.dlopen`` has opened is the caller's to keep.
+    them; a library that ``ffi.dlopen`` has opened is the caller's to keep. It may be queued with
+    a delay, and :meth:`Worker.every` has its code run periodically.
 
     Raises TypeError for any other kind and, where its type tells, for a function that takes or
     returns anything else, or that needs the GIL; ValueError for an address that cannot be one.
@@ -229,26 +294,7 @@ class NativeWork(Work):
         return f"<{type(self).__name__} {self._address:#x} {self._state()}>"
 
 
-class DelayedWork(Work):
-    """A work that may also be queued with a delay; *fn*, *args*, *kwargs* as for :class:`Work`.
-
-    See :meth:`Worker.queue_delayed` and :meth:`Worker.mod_delayed`. It is pending while its
-    timer runs. As ``struct kthread_delayed_work``.
-    """
-
-    __slots__ = ()
-
-    @property
-    def remaining(self) -> float | None:
-        """Seconds until its timer runs out, 0.0 at the least; None: no timer runs.
-
-        A live snapshot, stale when read.
-        """
-        timer = self._status.timer
-        return None if timer is None else max(0.0, timer.deadline - time.monotonic())
-
-
-class PeriodicWork(DelayedWork):
+class PeriodicWork(DelayedWork[_R]):
     """A work that runs every *interval* seconds; made by :meth:`Worker.every`, not by the user.
 
     The next tick is armed when a run begins, so that it is executing and pending then. Ticks
@@ -256,20 +302,39 @@ class PeriodicWork(DelayedWork):
 
     It ends with :meth:`cancel` and :meth:`disable`, when its callback returns
     :data:`pykworker.CANCEL`, and with its worker. From then on it is a delayed work like any
-    other. A flush has the present tick run now, and leaves the later ones where they were;
+    other. :attr:`fn` may be a :class:`NativeWork`: then its code runs at each tick, without the
+    GIL. A flush has the present tick run now, and leaves the later ones where they were;
     :meth:`Worker.mod_delayed` moves the next tick, and the later ones with it.
     """
 
-    __slots__ = ("_schedule",)
+    __slots__ = ("_native", "_schedule")
 
     _is_periodic: ClassVar[bool] = True
 
     def __init__(
-        self, interval: float, fn: Callable[..., object], /, *args: Any, **kwargs: Any
+        self,
+        interval: float,
+        fn: Callable[..., _R] | NativeWork,
+        /,
+        *args: Any,
+        context: contextvars.Context | None = None,
+        **kwargs: Any,
     ) -> None:
         schedule = Schedule(interval_seconds(interval))
-        super().__init__(fn, *args, **kwargs)
+        self._native: NativeWork | None = None
+        if isinstance(fn, NativeWork):
+            if args or kwargs or context is not None:
+                raise TypeError("a NativeWork takes neither arguments nor a context")
+            super().__init__(functools.partial(fn._fn, *fn._args))
+            self._native = fn
+        else:
+            super().__init__(fn, *args, context=context, **kwargs)
         self._schedule = schedule
+
+    @property
+    def fn(self) -> Any:
+        """What is called: a function, or the NativeWork whose code it is."""
+        return self._fn if self._native is None else self._native
 
     @property
     def interval(self) -> float:
@@ -282,7 +347,28 @@ class PeriodicWork(DelayedWork):
         return self._schedule.missed
 
 
-def current_work() -> Work | None:
+class Call(Work[_R]):
+    """The work of a submitted call, as hooks and :func:`current_work` see it.
+
+    Queued again, it does nothing: a call is made once.
+    """
+
+    __slots__ = ()
+
+    _is_call: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        context: contextvars.Context | None,
+        fn: Callable[..., _R],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        /,
+    ) -> None:
+        self._prepare(context, fn, args, kwargs)  # unchecked: the future tells
+
+
+def current_work() -> Work[Any] | None:
     """The work whose callback runs on the calling thread; None: none does.
 
     From any thread; never waits.

@@ -31,7 +31,8 @@ class Thing:
 
 
 def collected(ref):
-    gc.collect()
+    if ref() is not None:
+        gc.collect()
     return ref() is None
 
 
@@ -525,9 +526,8 @@ def test_cancel_of_a_wrapped_future_cancels_the_call(kw, worker):
         future = worker.submit(ran.append, 1)
         wrapped = asyncio.wrap_future(future)
         wrapped.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await wrapped
-        await asyncio.sleep(0)  # the loop tells the one of the other
+        await asyncio.sleep(0)  # it is the loop that tells
+        assert wrapped.cancelled()
         assert future.cancelled()
         assert worker.stats()["pending"] == 0
 
@@ -1028,7 +1028,7 @@ def test_bad_chunksize_is_refused_at_the_call(kw, worker, chunksize):
     assert worker.stats()["queued"] == 0
 
 
-@pytest.mark.parametrize("buffersize", [1.0, "1", [], object()], ids=repr)
+@pytest.mark.parametrize("buffersize", [1.0, "1", [], {}], ids=repr)
 def test_buffersize_of_a_bad_type_is_refused_at_the_call(kw, worker, buffersize):
     with pytest.raises(TypeError, match=r"^buffersize must be an integer or None$"):
         worker.map(same, range(3), buffersize=buffersize)
@@ -1104,8 +1104,11 @@ def test_map_with_a_buffersize_keeps_no_more_than_that(kw, worker):
             yield thing
 
     for _ in worker.map(lambda _: None, things(), buffersize=2):
-        gc.collect()
-        assert sum(ref() is not None for ref in refs) <= 4
+        alive = sum(ref() is not None for ref in refs)
+        if alive > 4:
+            gc.collect()
+            alive = sum(ref() is not None for ref in refs)
+        assert alive <= 4
     assert [collected(ref) for ref in refs] == [True] * 30
 
 

@@ -168,9 +168,10 @@ def test_it_may_use_its_worker(kw):
         worker.submit(ran.append, 3)
 
     worker = kw.Worker(start=False, initializer=initialize)
-    worker.queue(kw.Work(ran.append, 1))
+    first = kw.Work(ran.append, 1)
+    worker.queue(first)
     worker.start()
-    worker.flush()  # so that destroy() does not come first
+    first.flush()
     worker.destroy()
     assert ran == [1, 2, 3]
 

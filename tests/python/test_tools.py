@@ -17,7 +17,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from helpers import LIMIT, Gate, hold, run_script, script_command
+from helpers import LIMIT, hold, run_script, script_command
 
 
 def traced_callback():
@@ -50,12 +50,6 @@ def test_current_thread_is_one_of_threadings_own(kw):
         assert [thread.name for thread in threading.enumerate()].count("sensor") == 1
     assert one not in threading.enumerate()
     assert not one.is_alive()
-
-
-def test_thread_is_seen_before_its_first_callback(kw):
-    with kw.Worker("sensor") as worker:
-        assert "sensor" in [thread.name for thread in threading.enumerate()]
-        assert worker.ident in [thread.ident for thread in threading.enumerate()]
 
 
 def test_values_of_the_thread_last_as_long_as_it(kw, worker):
@@ -282,7 +276,7 @@ def test_py_spy_dumps_the_thread(kw, verb):
     if dump.returncode and "version" in dump.stderr:
         pytest.skip("py-spy does not know this interpreter")
     assert dump.returncode == 0, dump.stderr
-    (mine,) = [text for text in dump.stdout.split("\nThread ") if "held_in_here" in text]
+    (mine,) = [text for text in dump.stdout.split("\nThread ")[1:] if "held_in_here" in text]
     assert '"sensor"' in mine.partition("\n")[0]
 
 
@@ -373,16 +367,3 @@ def test_traceback_of_a_callback_begins_in_the_users_code_or_the_packages(kw, wo
         assert all(
             frame.filename.startswith(package) or frame.filename == __file__ for frame in frames
         )
-
-
-def test_gate_of_the_worker_is_seen_by_name_in_a_thread_dump(kw):
-    """The system's own name of the thread, for top and gdb; Linux keeps 15 bytes of it."""
-    if sys.platform != "linux":
-        pytest.skip("reads /proc")
-    with kw.Worker("sensor") as worker:
-        gate = Gate()
-        worker.submit(gate)
-        gate.wait_entered()
-        comm = Path(f"/proc/self/task/{worker.native_id}/comm").read_text()
-        gate.open()
-    assert comm == "sensor\n" or sys.version_info < (3, 14)

@@ -232,26 +232,28 @@ def test_warning_turned_into_an_error_harms_nobody(kw, unraisable):
     assert [type(call.exc_value) for call in unraisable] == [RuntimeWarning] * 3
 
 
-def test_report_goes_to_standard_error_and_the_exit_code_stays(kw):
-    result = run_script(
-        kw,
-        """
-        told = threading.Event()
-        class Stream:
-            def write(self, text):
-                sys.__stderr__.write(text)
-                if "sensor" in text:
-                    told.set()
-            def flush(self):
-                pass
-        sys.stderr = Stream()
-        def stuck_in_here():
-            print(told.wait(20))
-        worker = kw.Worker("sensor", watchdog=0.01)
-        worker.queue(kw.Work(stuck_in_here))
-        sys.exit(3)
-        """,
-    )
+REPORTED = """
+told = threading.Event()
+class Stream:
+    def write(self, text):
+        sys.__stderr__.write(text)
+        if "sensor" in text:
+            told.set()
+    def flush(self):
+        pass
+sys.stderr = Stream()
+def stuck_in_here():
+    print(told.wait(10))
+worker = kw.Worker("sensor", watchdog=0.01)
+worker.queue(kw.Work(stuck_in_here))
+"""
+
+
+@pytest.mark.parametrize("where", ["before the exit", "in the exit"])
+def test_report_goes_to_standard_error_and_the_exit_code_stays(kw, where):
+    """A callback that holds up the exit is told of as any other."""
+    source = REPORTED + ("told.wait(10)\n" if where == "before the exit" else "") + "sys.exit(3)\n"
+    result = run_script(kw, source)
     assert result.returncode == 3
     assert result.stdout == "True\n"
     assert "RuntimeWarning" in result.stderr
