@@ -18,6 +18,7 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.errors import ConfigError
 from sphinx.transforms import SphinxTransform
 from sphinx.util import inspect as sphinx_inspect
 from sphinx.util import logging
@@ -33,7 +34,7 @@ try:
         import pykworker
         import pykworker.pure
 except ImportError as error:
-    raise SystemExit(
+    raise ConfigError(
         f"the documentation is made from the package, which can't be imported: {error}\n"
         "`make docs` installs it first; by hand: pip install --editable '.[docs]'"
     ) from error
@@ -143,6 +144,8 @@ def sign(
     """Signatures for people: with types, also of what is written in C, and without noise."""
     if not signature:
         return None
+    if name == "pykworker.Future":
+        return "", ""  # submit() alone makes it
     twin: Any = pykworker.pure  # what is in C has no types; its pure twin's are the same
     for part in name.removeprefix("pykworker.").split("."):
         twin = getattr(twin, part, None)
