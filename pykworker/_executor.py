@@ -47,6 +47,7 @@ class ExecutorMethods(concurrent.futures.Executor):
 
             *reserved*: on the place that a notification of _watch_room has handed over.
             """
+            ...
 
         def _close(self, cancel_futures: bool) -> None:
             """Refuse from now on, and have the thread leave after what is pending; not wait."""

@@ -33,9 +33,11 @@ class Watched(Protocol):
 
     def look(self) -> tuple[int, Any | None, int | None]:
         """How many runs have begun; the Work that executes; the id of the thread."""
+        ...
 
     def has_nothing_to_do(self) -> bool:
         """Nothing is pending and nothing executes."""
+        ...
 
     def tell_busy(self, wanted: bool) -> None:
         """Call Watchdog.begin() as soon as something is about to be queued; once."""
