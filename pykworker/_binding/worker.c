@@ -348,7 +348,12 @@ PyDoc_STRVAR(queue_doc,
 "    being drained or is destroyed, or was left behind in the parent process by fork.\n"
 ":raises queue.Full: max_pending works are pending.\n"
 "\n"
-"As the kernel's kthread_queue_work.");
+"As the kernel's kthread_queue_work.\n"
+"\n"
+">>> with kw.Worker(start=False) as worker:\n"
+"...     work = kw.Work(print)\n"
+"...     worker.queue(work), worker.queue(work)  # the second one changes nothing\n"
+"(True, False)");
 
 /* Held, and counted, before it is pushed: then a native run may end at any time. */
 static int queue_one(struct pykw_worker *pw, PyObject *work)
@@ -481,7 +486,11 @@ PyDoc_STRVAR(submit_doc,
 ":raises RuntimeError: as by queue(); BrokenThreadPool when the initializer has failed.\n"
 ":raises queue.Full: max_pending works are pending.\n"
 "\n"
-"As concurrent.futures.Executor.submit.");
+"As concurrent.futures.Executor.submit.\n"
+"\n"
+">>> with kw.Worker() as worker:\n"
+"...     worker.submit(sorted, 'cab', reverse=True).result()\n"
+"['c', 'b', 'a']");
 
 PyDoc_STRVAR(queue_many_doc,
 "queue_many($self, works, /)\n"
@@ -494,7 +503,14 @@ PyDoc_STRVAR(queue_many_doc,
 ":param works: an iterable of Work, all looked at before the first is queued.\n"
 ":returns: how many were queued; the others were pending already.\n"
 ":raises TypeError: one is not a Work; none is queued.\n"
-":raises RuntimeError: one is refused, as by queue(); those before it are queued.");
+":raises RuntimeError: one is refused, as by queue(); those before it are queued.\n"
+"\n"
+">>> with kw.Worker() as worker:\n"
+"...     worker.queue_many(kw.Work(print, n) for n in range(2))\n"
+"...     worker.flush()\n"
+"2\n"
+"0\n"
+"1");
 
 /* Works are spread over memory: have the one that comes some turns later on its way. */
 static void fetch_ahead(PyObject *list, Py_ssize_t i, Py_ssize_t n)
