@@ -7,11 +7,10 @@ import asyncio
 import contextlib
 import gc
 import queue
-import sys
 import weakref
 
 import pytest
-from helpers import LIMIT, Background, Gate, hold, run_script, wait_until
+from helpers import LIMIT, Background, Gate, hold, wait_until
 
 from pykworker import _arguments, _origin, pure
 from pykworker._aio import wait_for
@@ -339,32 +338,6 @@ def test_who_waits_for_a_result_does_not_wait_for_the_callbacks():
         let_on.wait_entered()
         assert waiter.result() == 7
         let_on.open()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork here")
-def test_waiters_of_the_standard_library_are_told_in_a_forked_child():
-    result = run_script(
-        pure,
-        """
-        import concurrent.futures
-        worker = kw.Worker()
-        gate, entered = threading.Event(), threading.Event()
-        futures = [worker.submit(lambda: (entered.set(), gate.wait())), worker.submit(int)]
-        entered.wait()
-        pid = os.fork()
-        if pid == 0:
-            done = concurrent.futures.wait(futures, timeout=20).done
-            print(len(done), {type(future.exception()) for future in futures}, flush=True)
-            os._exit(0)
-        os.waitpid(pid, 0)
-        gate.set()
-        worker.destroy()
-        """,
-        "-W",
-        "ignore::DeprecationWarning",
-    )
-    assert result.stderr == ""
-    assert result.stdout == "2 {<class 'RuntimeError'>}\n"
 
 
 def test_flushes_that_were_given_up_are_not_kept(kw):
