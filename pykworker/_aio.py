@@ -30,6 +30,8 @@ async def wait_for(begin: Begin, unused: Callable[[], object] | None = None) -> 
     else a Watch, and then *notify* is called once, on whatever thread. *unused* is called when
     it was, and the wait cancelled nevertheless.
 
+    Returns whether it was notified.
+
     From a coroutine on an asyncio loop; another implementation of it, such as uvloop, will do.
     """
     import asyncio
@@ -37,6 +39,12 @@ async def wait_for(begin: Begin, unused: Callable[[], object] | None = None) -> 
     loop = asyncio.get_running_loop()
     over = loop.create_future()
     notified = False
+    left = False
+    unused_once = [] if unused is None else [unused]
+
+    def tell_that_it_is_unused() -> None:
+        with contextlib.suppress(IndexError):  # the other one has done it
+            unused_once.pop()()
 
     def wake() -> None:
         if not over.done():
@@ -45,6 +53,8 @@ async def wait_for(begin: Begin, unused: Callable[[], object] | None = None) -> 
     def notify() -> None:
         nonlocal notified
         notified = True
+        if left:
+            tell_that_it_is_unused()
         with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
             loop.call_soon_threadsafe(wake)
 
@@ -54,8 +64,9 @@ async def wait_for(begin: Begin, unused: Callable[[], object] | None = None) -> 
     try:
         await over
     except asyncio.CancelledError:
+        left = True  # first: on another thread the notification may be under way
         watch.cancel()
-        if notified and unused is not None:
-            unused()
+        if notified:
+            tell_that_it_is_unused()
         raise
     return True

@@ -470,7 +470,7 @@ PyDoc_STRVAR(submit_doc,
 "submit($self, fn, /, *args, **kwargs)\n"
 "--\n"
 "\n"
-"Have fn(*args, **kwargs) called on the worker's thread, behind all that is queued.\n"
+"Have ``fn(*args, **kwargs)`` called on the worker's thread, behind all that is queued.\n"
 "\n"
 "A call is a work like the others, but for its result, which the future carries, and its\n"
 "exception, which is the future's and not on_error's. Nothing of it is held when it is over.\n"

@@ -24,12 +24,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pykworker._origin import add_note, calling_stack
 from pykworker._sentinel import CANCEL
+from pykworker._threads import do_not_join_at_exit
 from pykworker._unraisable import report, report_given_up
 from pykworker.pure._condition import Condition
 from pykworker.pure._readiness import Readiness
 from pykworker.pure._records import (
     DrainRequest,
     FreezeRequest,
+    RoomWatch,
     Service,
     Status,
     Wait,
@@ -48,10 +50,11 @@ if TYPE_CHECKING:
     Hook = Callable[[Work[Any]], object]
 
 _AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
-_AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
+AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
 _LEFT_BEHIND = "this worker was left behind in the parent process by fork"
 _BROKEN = "A thread initializer failed, the thread pool is not usable anymore"
 _DRAINED = "worker is being drained"
+_GIVEN_UP = "the worker was given up at interpreter exit"
 _ELSEWHERE = "work is pending or executing on another worker"
 
 
@@ -104,6 +107,7 @@ class Core:
         self.closed = False  # destroyed, or about to be
         self.closed_by_exit = False  # not by the user
         self.broken = False  # the initializer has failed
+        self.given_up = False  # at exit: nobody who waits for what runs will get an answer
         self.initialized: weakref.ref[threading.Thread] | None = None  # the last that called it
         self.left_behind = False  # in a forked child
         self.waits: Wait | None = None  # what this worker's callback waits for
@@ -111,8 +115,8 @@ class Core:
         # Those who wait without sleeping. Whoever ends their wait, under the lock, puts them
         # among the told ones, and calls tell() without it.
         self.flush_watches: deque[Watch] = deque()  # by the place that they wait for
-        self.room_watches: deque[Watch] = deque()
-        self.reserved = 0  # free places that were handed to those who waited for one
+        self.room_watches: deque[RoomWatch] = deque()
+        self.reserved = 0  # places that were handed to such, and not made use of yet
         self.told: deque[Watch] = deque()
         self.unrun: list[Future[Any]] = []  # calls that were dropped, whose futures are to tell
 
@@ -139,7 +143,7 @@ class Core:
         if self.closed and not self.closed_by_exit:
             raise RuntimeError(_AFTER_SHUTDOWN)
         if shared.exiting:
-            raise RuntimeError(_AFTER_EXIT)
+            raise RuntimeError(AFTER_EXIT)
         if self.left_behind:
             raise RuntimeError(_LEFT_BEHIND)
 
@@ -149,8 +153,8 @@ class Core:
             raise RuntimeError(_DRAINED)
 
     def has_room(self) -> bool:
-        pending = len(self.works) + self.timers.running + self.reserved
-        return self.max_pending is None or pending < self.max_pending
+        taken = len(self.works) + self.timers.running + self.reserved
+        return self.max_pending is None or taken < self.max_pending
 
     def refuse_if_full(self) -> None:
         if not self.has_room():
@@ -179,8 +183,7 @@ class Core:
         """Notify those whose wait is over. Under no lock."""
         while self.told:
             for watch in list(self.told):
-                if watch.tell():
-                    self.release_a_place()
+                watch.tell()
                 with contextlib.suppress(ValueError):  # another thread was here
                     self.told.remove(watch)
 
@@ -204,7 +207,7 @@ class Core:
             return True
 
     def submit(self, call: Call[Any], future: Future[Any], reserved: bool) -> None:
-        """Queue a call that nobody else has seen yet, on the place that is *reserved* for it."""
+        """Queue a call that nobody else has seen yet; on a place *reserved* for it, perhaps."""
         status = call._status
         origin = self.origin_of_a_queueing()
         with self.lock:
@@ -341,19 +344,14 @@ class Core:
 
     def give_a_place_away(self) -> None:
         """One work less is pending: there is room for the first who waits for it."""
-        while self.room_watches:
-            watch = self.room_watches[0]
-            if watch.wanted:
-                watch.reserved = True
-                self.reserved += 1
-                self.told.append(watch)
+        while self.room_watches and self.has_room():
+            self.room_watches[0].hand_over()
             self.room_watches.popleft()
-            if watch.wanted:
-                break
 
     def give_up_all_places(self) -> None:
         """Nothing is taken any more: those who wait for room are to be refused."""
-        self.told.extend(self.room_watches)
+        for watch in self.room_watches:
+            watch.hand_over()
         self.room_watches.clear()
 
     def look_at_watches(self, status: Status) -> None:
@@ -745,19 +743,15 @@ class Core:
             unusable = self.broken or self.closed or shared.exiting or self.left_behind
             if unusable or self.has_room():
                 return None
-            watch = Watch(notify)
+            watch = RoomWatch(notify, self)
             self.room_watches.append(watch)
             return watch
 
-    def release_a_place(self) -> None:
+    def tell_room(self) -> None:
         """Somebody was handed a place, and does not want it."""
         with self.lock:
             self.reserved -= 1
             self.give_a_place_away()
-
-    def tell_room(self) -> None:
-        """The same, by himself."""
-        self.release_a_place()
         self.tell()
 
     def wait_for_call(self, future: Future[Any], seconds: float | None) -> bool:
@@ -861,9 +855,12 @@ class Core:
 
     def sleep_until(self, is_over: Callable[[], bool], seconds: float | None) -> bool:
         """Sleep until *is_over*, or for *seconds*. Returns what *is_over* said last."""
+        self.bury_the_thread()
         deadline = _deadline(seconds)
         with self.lock:
             while not is_over():
+                if self.given_up:
+                    raise RuntimeError(_GIVEN_UP)
                 left = threading.TIMEOUT_MAX
                 if deadline is not None:
                     left = deadline - time.monotonic()
@@ -1024,14 +1021,51 @@ class Core:
             self.destroy(max(0.0, begin + self.exit_timeout - time.monotonic()))
         except TimeoutError:
             work, pending = self.current, len(self.works)
-            self.drop_pending(silently=True)
+            self.give_up()
+            if (service := self.service) is not None:
+                do_not_join_at_exit(service.thread)
             report_given_up(self.name, self.exit_timeout, work, pending)
 
-    def drop_pending(self, silently: bool = False) -> None:
-        """What is pending becomes idle without a run. Only for a worker that takes no more.
+    def give_up(self) -> None:
+        """Let go of all who wait: what runs will not end, and nothing else begins."""
+        self.given_up = True
+        self.drop_pending()
+        with self.lock:
+            status, service = self.executing, self.service
+            future = None
+            if status is not None:
+                future, status.future = status.future, None
+                self.told.extend(status.watches or ())
+                status.watches = None
+            if future is not None:
+                future._fate = RuntimeError(_GIVEN_UP)
+            self.told.extend(self.flush_watches)
+            self.flush_watches.clear()
+            if service is not None:
+                self.told.extend(service.watches)
+                service.watches.clear()
+            self.announce()
+        if future is not None:
+            future._meet_fate()
+        self.tell()
 
-        *silently* without calling those back who wait for futures.
+    def bury_the_thread(self) -> None:
+        """The interpreter has ended a daemon's thread without a word: nobody waits for it.
+
+        It does so late in its exit, when only finalizers are left to ask for anything.
         """
+        service = self.service
+        if service is None or not sys.is_finalizing() or not service.thread.daemon:
+            return
+        self.make_lock()  # it may have had it
+        self.thread = None
+        self.give_up()
+        self.current = None
+        self.finish()
+        self.detach(service)
+
+    def drop_pending(self) -> None:
+        """What is pending becomes idle without a run. Only for a worker that takes no more."""
         with self.lock:
             dropped, self.works = self.works, OrderedDict()
             runs = [(work._status, work._status.pending) for work in dropped.values()]
@@ -1043,7 +1077,7 @@ class Core:
                     self.drop(status)
             self.announce()
             unrun = self.take_unrun()
-        _meet_fate(unrun, callbacks=not silently)
+        _meet_fate(unrun)
         self.tell()
 
     # -- fork
@@ -1059,8 +1093,10 @@ class Core:
                 status.future._leave_behind(RuntimeError(_LEFT_BEHIND))
         for future in self.unrun:
             future._leave_behind(future._fate or RuntimeError(_LEFT_BEHIND))
-        for watches in (self.flush_watches, self.room_watches, self.told):
-            watches.clear()
+        self.flush_watches.clear()
+        self.room_watches.clear()
+        self.told.clear()
+        self.reserved = 0
         self.dog, self.dog_sleeps = None, False
 
     # -- for the watchdog
@@ -1095,9 +1131,9 @@ class Core:
             dog.discard(self)
 
 
-def _meet_fate(futures: Iterable[Future[Any]], callbacks: bool = True) -> None:
+def _meet_fate(futures: Iterable[Future[Any]]) -> None:
     for future in futures:
-        future._meet_fate(callbacks)
+        future._meet_fate()
 
 
 def cancel(work: Work[Any], wait: bool, disabling: bool = False) -> bool:

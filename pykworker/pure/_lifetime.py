@@ -8,6 +8,7 @@ import os
 import threading
 import time
 
+from pykworker.pure._core import Core
 from pykworker.pure._records import here, shared
 from pykworker.pure._worker import _watchdog
 
@@ -47,14 +48,21 @@ def _at_exit() -> None:
     """Destroy what was not destroyed, before the interpreter joins its threads."""
     shared.exiting = True
     begin = time.monotonic()
-    cores = shared.living_cores()
-    for core in cores:
-        core.close()
-        if core.daemon:
-            core.drop_pending(silently=True)
-    for core in cores:
-        if not core.daemon:
-            core.destroy_at_exit(begin)
+    seen: set[Core] = set()
+
+    def is_new(core: Core) -> bool:
+        return core not in seen and not _watchdog.is_mine(core)
+
+    # One may have been made until just now. The watchdog's own goes on meanwhile.
+    while cores := [core for core in shared.living_cores() if is_new(core)]:
+        seen.update(cores)
+        for core in cores:  # all are asked before one is waited for
+            core.close()
+            if core.daemon:
+                core.drop_pending()
+        for core in cores:
+            if not core.daemon:
+                core.destroy_at_exit(begin)
 
 
 try:

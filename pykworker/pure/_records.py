@@ -48,21 +48,17 @@ class Status:
 class Watch:
     """Somebody waits without a thread of his own: he is notified once, unless he cancels."""
 
-    __slots__ = ("_notify", "number", "reserved")
+    __slots__ = ("_notify", "number")
 
     def __init__(self, notify: Callable[[], object], number: int = 0) -> None:
         self._notify: Callable[[], object] | None = notify
         self.number = number  # of the run, or the place, whose end is waited for
-        self.reserved = False  # a free place on the list is his, until he is notified
 
-    def tell(self) -> bool:
-        """To be called under no lock. Returns True: he had a place, but does not wait any more."""
-        reserved, self.reserved = self.reserved, False
+    def tell(self) -> None:
+        """To be called under no lock."""
         notify, self._notify = self._notify, None
-        if notify is None:
-            return reserved
-        notify()
-        return False
+        if notify is not None:
+            notify()
 
     def cancel(self) -> None:
         """He does not wait any more."""
@@ -71,6 +67,37 @@ class Watch:
     @property
     def wanted(self) -> bool:
         return self._notify is not None
+
+
+class RoomWatch(Watch):
+    """Somebody waits for a place on the list; the notification makes it his."""
+
+    __slots__ = ("_core", "_has_a_place")
+
+    def __init__(self, notify: Callable[[], object], core: Core) -> None:
+        super().__init__(notify)
+        self._core = core
+        self._has_a_place = False
+
+    def hand_over(self) -> None:
+        """A place is his. Under the lock."""
+        if self.wanted and not self._has_a_place:
+            self._core.told.append(self)
+            self._has_a_place = True
+            self._core.reserved += 1
+
+    def tell(self) -> None:
+        core = self._core
+        with core.lock:
+            if not self._has_a_place:
+                return
+            self._has_a_place = False
+            notify, self._notify = self._notify, None
+            if notify is None:  # he went before he learned of it
+                core.reserved -= 1
+                core.give_a_place_away()
+        if notify is not None:
+            notify()
 
 
 class Service:

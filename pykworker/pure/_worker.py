@@ -18,9 +18,9 @@ from pykworker._arguments import (
 )
 from pykworker._executor import ExecutorMethods
 from pykworker._watchdog import Watchdog
-from pykworker.pure._core import Core
+from pykworker.pure._core import AFTER_EXIT, Core
 from pykworker.pure._futures import Future
-from pykworker.pure._records import Watch, here
+from pykworker.pure._records import Watch, here, shared
 from pykworker.pure._works import BoundWork, Call, DelayedWork, NativeWork, PeriodicWork, Work
 
 _P = ParamSpec("_P")
@@ -93,6 +93,8 @@ class Worker(ExecutorMethods):
         initargs = tuple(initargs)
         if getattr(self, "_core", None) is not None:
             raise RuntimeError("Worker.__init__() was called before")
+        if shared.exiting:
+            raise RuntimeError(AFTER_EXIT)
         core = Core(
             name,
             on_error=on_error,

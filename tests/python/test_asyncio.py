@@ -74,6 +74,12 @@ async def turn(times=20):
         await asyncio.sleep(0)
 
 
+def gone(*refs):
+    if any(ref() is not None for ref in refs):
+        gc.collect()
+    return [ref() for ref in refs] == [None] * len(refs)
+
+
 def refuses(kw, worker):
     """Is the worker being destroyed?"""
     try:
@@ -390,8 +396,7 @@ def test_call_is_let_go_of_after_its_end(kw, worker, run):
             refs.append(weakref.ref(await worker.call(Thing)))
             await turn(2)
             worker.flush()
-            gc.collect()
-            assert [ref() for ref in refs] == [None] * 3
+            assert gone(*refs)
 
     run(main())
 
@@ -779,8 +784,7 @@ def test_work_is_let_go_of_after_its_flush(kw, worker, run):
             gate.open()
             await task
             del work, task
-            gc.collect()
-            assert [ref() for ref in refs] == [None] * 2
+            assert gone(*refs)
 
     run(main())
 
@@ -1023,8 +1027,7 @@ def test_async_with_leaves_nothing_behind(kw, run):
                 await worker.call(int)
                 ref = weakref.ref(worker)
             del worker
-            gc.collect()
-            assert ref() is None
+            assert gone(ref)
 
     run(main())
 

@@ -100,15 +100,11 @@ worker.destroy()
     assert inside(native, IMPORT + IMPORT, before, after) == ["7", *[REFUSED] * 3, "8"]
 
 
-def test_pure_works(kw, inside):
-    assert inside(kw, PURE) == WORKED
-
-
 def test_pure_works_after_the_other_was_refused(native, inside):
     assert inside(native, IMPORT + PURE) == [REFUSED, *WORKED]
 
 
-def test_pure_works_twice(kw, inside):
+def test_pure_works_in_one_after_the_other(kw, inside):
     assert inside(kw, PURE, after=f"run_inside({PURE!r})") == WORKED * 2
 
 
