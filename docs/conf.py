@@ -4,8 +4,12 @@
 from __future__ import annotations
 
 import builtins
+import inspect
 import os
 import re
+import textwrap
+import types
+import typing
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.errors import ConfigError
 from sphinx.transforms import SphinxTransform
 from sphinx.util import inspect as sphinx_inspect
 from sphinx.util import logging
@@ -29,7 +34,7 @@ try:
         import pykworker
         import pykworker.pure
 except ImportError as error:
-    raise SystemExit(
+    raise ConfigError(
         f"the documentation is made from the package, which can't be imported: {error}\n"
         "`make docs` installs it first; by hand: pip install --editable '.[docs]'"
     ) from error
@@ -58,7 +63,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(typing|typing_extensions|cffi)\..*"),
     (r"py:mod", r"threading"),
     (r"py:(class|exc)", "|".join(dir(builtins))),
-    (r"py:(class|obj)", r"(.*\._)?[A-Z]"),
+    (r"py:(class|obj)", r"(.*\._)?[A-Z]|FFI"),
 ]
 
 autodoc_typehints = "signature"
@@ -109,12 +114,28 @@ def leave_out_what_is_not_there(app: Sphinx, docname: str, source: list[str]) ->
 
     def keep(match: re.Match[str]) -> str:
         if is_there(match["path"]):
-            return match[0]
+            return written_in_c(match["path"]) or match[0]
         log.info("the reference leaves out %s, which the backend does not have", match["path"])
         return ""
 
     directive = r"^\.\. auto\w+:: (?P<path>[\w.]+)\n(?:[ \t]+\S.*\n|\n(?=[ \t]))*"
     source[0] = re.sub(directive, keep, source[0], flags=re.MULTILINE)
+
+
+def written_in_c(path: str) -> str:
+    """A property written in C, as it would be shown if it were Python's; else nothing.
+
+    Sphinx takes it for an attribute without a type. Its pure twin has the type.
+    """
+    kind, _, name = path.partition(".")
+    prop = getattr(getattr(pykworker, kind), name, None)
+    if not isinstance(prop, types.GetSetDescriptorType):
+        return ""
+    twin = getattr(getattr(pykworker.pure, kind, None), name, None)
+    returns = getattr(getattr(twin, "fget", None), "__annotations__", {}).get("return", "")
+    text = f".. py:property:: {path}\n"
+    text += f"   :type: {readable(returns)}\n" if returns else ""
+    return text + "\n" + textwrap.indent(inspect.getdoc(prop) or "", "   ") + "\n\n"
 
 
 def sign(
@@ -123,21 +144,26 @@ def sign(
     """Signatures for people: with types, also of what is written in C, and without noise."""
     if not signature:
         return None
+    if name == "pykworker.Future":
+        return "", ""  # submit() alone makes it
     twin: Any = pykworker.pure  # what is in C has no types; its pure twin's are the same
     for part in name.removeprefix("pykworker.").split("."):
         twin = getattr(twin, part, None)
-    if what == "method" and not hasattr(obj, "__annotations__") and twin is not None:
-        found = sphinx_inspect.signature(twin, bound_method=True)
+    code = obj.__init__ if isinstance(obj, type) else obj
+    if what in ("method", "class") and not hasattr(code, "__annotations__") and twin is not None:
+        found = sphinx_inspect.signature(twin, bound_method=what == "method")
         signature, _, returns = sphinx_inspect.stringify_signature(
             found, unqualified_typehints=True
         ).rpartition(" -> ")
-    return readable(signature), readable(returns or "")
+        if not signature:  # it says nothing of what it returns
+            signature, returns = returns, ""
+    return readable(signature), "" if what == "class" else readable(returns or "")
 
 
-def readable(types: str) -> str:
+def readable(text: str) -> str:
     """``Callable[[...], object]`` and ``Callable[[~_P], ~_R]`` as one would write them."""
-    types = re.sub(r"\[\[(\.\.\.|~?(?:\w+\.)*_P)\], ", r"[\1, ", types)
-    return re.sub(r"~?(?:\w+\.)*_([PRT])\b", r"\1", types)
+    text = re.sub(r"\[\[(\.\.\.|~?(?:\w+\.)*_P)\], ", r"[\1, ", text)
+    return re.sub(r"~?(?:\w+\.)*_([PRT])\b", r"\1", text)
 
 
 def find_public_name(
@@ -169,11 +195,9 @@ def find_public_name(
 
 def hide_inner_bases(app: Sphinx, name: str, obj: Any, options: Any, bases: list[Any]) -> None:
     """The base that is written in C, and Generic, say nothing to who reads the reference."""
-    bases[:] = [
-        base
-        for base in bases
-        if getattr(base, "__module__", "").rpartition(".")[2] not in ("_native", "typing")
-    ] or [object]
+    plain = [typing.get_origin(base) or base for base in bases]
+    hidden = ("pykworker._native", "typing")
+    bases[:] = [base for base in plain if base.__module__ not in hidden] or [object]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pykworker._origin import add_note, calling_stack
 from pykworker._sentinel import CANCEL
+from pykworker._threads import do_not_join_at_exit
 from pykworker._unraisable import report, report_given_up
 from pykworker.pure._condition import Condition
 from pykworker.pure._readiness import Readiness
@@ -1021,6 +1022,8 @@ class Core:
         except TimeoutError:
             work, pending = self.current, len(self.works)
             self.give_up()
+            if (service := self.service) is not None:
+                do_not_join_at_exit(service.thread)
             report_given_up(self.name, self.exit_timeout, work, pending)
 
     def give_up(self) -> None:

@@ -29,8 +29,8 @@ class _Condition(threading.Condition):
     """
 
     _lock: Any
-    __enter__ = property(lambda self: self._lock.__enter__)
-    __exit__ = property(lambda self: self._lock.__exit__)
+    __enter__: Any = property(lambda self: self._lock.__enter__)
+    __exit__: Any = property(lambda self: self._lock.__exit__)
 
 
 class Future(concurrent.futures.Future[_R]):

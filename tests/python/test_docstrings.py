@@ -39,6 +39,8 @@ def documented(kw: Any) -> dict[str, str]:
             value = vars(kind)[member]
             if id(value) in seen or not kind.__module__.startswith("pykworker"):
                 continue
+            if any(f"{base.__name__}.{member}" in docs for base in thing.__mro__[1:]):
+                continue  # the base's, done in another way
             seen.add(id(value))
             if isinstance(value, PROPERTIES) or callable(getattr(thing, member)):
                 docs[f"{name}.{member}"] = value.__doc__ or ""
