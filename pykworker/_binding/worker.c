@@ -505,12 +505,12 @@ PyDoc_STRVAR(queue_many_doc,
 ":raises TypeError: one is not a Work; none is queued.\n"
 ":raises RuntimeError: one is refused, as by queue(); those before it are queued.\n"
 "\n"
+">>> done = []\n"
 ">>> with kw.Worker() as worker:\n"
-"...     worker.queue_many(kw.Work(print, n) for n in range(2))\n"
-"...     worker.flush()\n"
-"2\n"
-"0\n"
-"1");
+"...     worker.queue_many(kw.Work(done.append, n) for n in range(3))\n"
+"3\n"
+">>> done\n"
+"[0, 1, 2]");
 
 /* Works are spread over memory: have the one that comes some turns later on its way. */
 static void fetch_ahead(PyObject *list, Py_ssize_t i, Py_ssize_t n)

@@ -747,7 +747,7 @@ sys.exit(7)
     results = run_all(
         {
             name: lambda name=name, waiter=waiter: run_until(
-                kw, source(name, waiter), *QUIET, limit=8
+                kw, source(name, waiter), *QUIET, limit=30
             )
             for name, waiter in WAITERS.items()
         }
