@@ -24,6 +24,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures.thread import BrokenThreadPool
@@ -235,6 +236,7 @@ class _Core:
         self.origins = Origins(self.runs_begun) if traceback else None
         self.closed = False  # destroy was called
         self.broken = False  # the initializer has failed
+        self.gone = False  # destroyed, or left behind by fork
         self.rooms: deque[_Waiter] = deque()  # those that wait for a place on the list
         self.ends: list[_Waiter] = []  # those that wait for the thread to leave
         self.hooks: dict[str, _Hook] = {}  # by the event
@@ -276,7 +278,9 @@ class _Core:
         if result != -errno.EDEADLK:
             self.has_closed()
         if result == 0:
+            self.gone = True
             _live.discard(self)
+            _with_thread.discard(self)
             if self.watchdog is not None:
                 _watchdog.discard(self)
         return result
@@ -386,7 +390,7 @@ class _Core:
             self.origins.note(work)
 
     def busy(self) -> None:
-        """Something is about to be queued, and nobody looks."""
+        """Something was queued, and nobody looks."""
         _watchdog.begin(self)
 
     def trace(self, event: str, work: Work[Any]) -> None:
@@ -436,7 +440,10 @@ def _is_interrupt(failure: BaseException) -> bool:
     )
 
 
-_live: set[_Core] = set()  # those whose thread may call
+# All that are not destroyed. Those without a thread of their own are nobody's but the user's: a
+# cycle through their callbacks is garbage as soon as he has let go of it.
+_live: weakref.WeakSet[_Core] = weakref.WeakSet()
+_with_thread: set[_Core] = set()
 _watchdog = Watchdog(lambda: Worker("pykworker-watchdog", daemon=True))
 
 
@@ -1356,6 +1363,8 @@ class Worker(WorkerBase, ExecutorMethods):
         result = _wait(lambda _, ns: lib.pykw_worker_stop(core.handle, ns), seconds)
         if result and result != -errno.ESHUTDOWN and not _has_no_thread_left(result):
             _refuse(result, "the callback did not end in time")
+        if not self.is_alive():
+            _with_thread.discard(core)
 
     def freeze(self, timeout: float | None = None) -> None:
         """Have it rest; returns when it does, between two works.
@@ -1578,7 +1587,7 @@ class Worker(WorkerBase, ExecutorMethods):
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         core = getattr(self, "_core", None)
-        if core is None or core.closed or core not in _live:
+        if core is None or core.closed or core.gone:
             return
         try:
             _warn(f"worker was never destroyed: {self!r}", ResourceWarning, source=self)
@@ -1594,6 +1603,7 @@ def _start(core: _Core) -> None:
     result = lib.pykw_worker_start(core.handle)
     if result:
         _refuse(result, "")
+    _with_thread.add(core)
 
 
 def _serve_here(core: _Core, call: Callable[[int, bool], int]) -> int:
@@ -1693,9 +1703,11 @@ def _after_fork_in_child() -> None:
     """C has marked the workers; nobody is to be warned of one that is the parent's."""
     _mend_main_thread(threading.main_thread())
     for core in _live:
+        core.gone = True
         lib.pykw_worker_after_fork(core.handle)
     _left_behind.extend(_live)  # the child may have been forked by a callback, and be in C
     _live.clear()
+    _with_thread.clear()
     _orphans.clear()
     _watchdog.after_fork()
 
@@ -1718,7 +1730,9 @@ def _at_exit() -> None:
     given_up: set[_Core] = set()
     begin = time.monotonic()
     # One may have been made until just now. The watchdog's own goes on meanwhile.
-    while cores := [core for core in _live if core not in given_up and not _watchdog.is_mine(core)]:
+    while cores := [
+        core for core in _all_live() if core not in given_up and not _watchdog.is_mine(core)
+    ]:
         for core in cores:  # all are asked before one is waited for
             if core.daemon:
                 lib.pykw_worker_abandon(core.handle, False)
@@ -1729,6 +1743,14 @@ def _at_exit() -> None:
         for core in cores:
             if not core.daemon and not _destroy_at_exit(core, begin):
                 given_up.add(core)
+
+
+def _all_live() -> list[_Core]:
+    while True:
+        try:
+            return list(_live)
+        except RuntimeError:  # another thread has made one just then
+            continue
 
 
 def _destroy_at_exit(core: _Core, begin: float) -> bool:

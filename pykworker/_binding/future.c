@@ -263,8 +263,7 @@ static PyObject *submit(PyObject *self, PyObject *context, PyObject *fn, PyObjec
 		goto failed;
 	}
 	link_call(pw, call);
-	if (pw->traced)
-		pykw_trace_queue(pw, (PyObject *)call);
+	pykw_was_queued(pw, &call->work);
 	Py_DECREF((PyObject *)call);
 	return (PyObject *)f;
 failed:

@@ -322,12 +322,23 @@ static int add_one(struct pykw_worker *pw, struct kthread_batch *batch, PyObject
 			     kthread_batch_add(batch, pykw_kwork((struct pykw_work *)object)));
 }
 
+/* Once: who is told that it is busy asks for it again when there is nothing left to do. */
+void pykw_was_queued(struct pykw_worker *pw, struct pykw_work *w)
+{
+	if (pykw_tells(pw, PYKW_TELL_BUSY)) {
+		atomic_fetch_and(&pw->tells, ~(uint32_t)PYKW_TELL_BUSY);
+		pykw_tell_core(pw, "busy", NULL, NULL);
+	}
+	if (pw->traced)
+		pykw_trace_queue(pw, (PyObject *)w);
+}
+
 static PyObject *answer(struct pykw_worker *pw, PyObject *work, int result, bool queued)
 {
 	if (result < 0)
 		return raise_refusal(result);
-	if (queued && pw->traced)
-		pykw_trace_queue(pw, work);
+	if (queued)
+		pykw_was_queued(pw, (struct pykw_work *)work);
 	return PyBool_FromLong(result);
 }
 
@@ -371,15 +382,9 @@ bool pykw_prepare(struct pykw_worker *pw, struct pykw_work *w)
 {
 	if (!pykw_may_queue(pw, w))
 		return false;
-	if (!pykw_tells(pw, PYKW_TELL_NOTE | PYKW_TELL_BUSY) || kthread_work_pending(pykw_kwork(w)))
+	if (!pykw_tells(pw, PYKW_TELL_NOTE) || kthread_work_pending(pykw_kwork(w)))
 		return true;
-	if (pykw_tells(pw, PYKW_TELL_BUSY)) {
-		/* Once: who is told asks for it again when there is nothing left to do. */
-		atomic_fetch_and(&pw->tells, ~(uint32_t)PYKW_TELL_BUSY);
-		pykw_tell_core(pw, "busy", NULL, NULL);
-	}
-	if (pykw_tells(pw, PYKW_TELL_NOTE))
-		pykw_tell_core(pw, "note_origin", (PyObject *)w, NULL);
+	pykw_tell_core(pw, "note_origin", (PyObject *)w, NULL);
 	return pykw_may_queue(pw, w); /* meanwhile others may have come */
 }
 
@@ -559,8 +564,8 @@ static Py_ssize_t queue_one_by_one(struct pykw_worker *pw, PyObject *list, Py_ss
 		}
 		*result = queue_one(pw, work);
 		queued += *result == 1;
-		if (*result > 0 && pw->traced)
-			pykw_trace_queue(pw, work);
+		if (*result > 0)
+			pykw_was_queued(pw, (struct pykw_work *)work);
 	}
 	return queued;
 }
