@@ -2,8 +2,8 @@
 """The interpreter's exit: what is outstanding, times how the program ends, daemon or not.
 
 What can be outstanding side by side is so in one process; then a few at a time, for what one
-hides of another. All that is outstanding stays so until the exit itself gives the sign, which is that
-should_stop() says True: nothing here depends on time.
+hides of another. All that is outstanding stays so until the exit itself gives the sign, which is
+that should_stop() says True: nothing here depends on time.
 """
 
 from __future__ import annotations
