@@ -420,8 +420,8 @@ class _Core:
         return self.runs_begun(), self.current_work(), lib.pykw_worker_ident(self.handle) or None
 
     def has_nothing_to_do(self) -> bool:
-        stats = self.stats()
-        return not (stats["pending"] or stats["delayed"] or self.current_work())
+        # Not current_work(): a run that has begun is shown there when its thread has the GIL.
+        return not self.stats()["delayed"] and lib.pykw_flush_worker(self.handle, 0, 0) == 0
 
     def tell_busy(self, wanted: bool) -> None:
         lib.pykw_worker_tell(self.handle, _BUSY, wanted)

@@ -2,8 +2,8 @@
 """The interpreter's exit: what is outstanding, times how the program ends, daemon or not.
 
 What can be outstanding side by side is so in one process; then a few at a time, for what one
-hides of another. All that is outstanding stays so until the exit itself gives the sign, which
-is that should_stop() says True: nothing here depends on time.
+hides of another. All that is outstanding stays so until the exit itself gives the sign, which is
+that should_stop() says True: nothing here depends on time.
 """
 
 from __future__ import annotations
@@ -705,7 +705,8 @@ say("main ends")
         assert result.returncode == code, name
 
 
-# Who waits on a thread that the exit joins, for what was given up.
+# Who waits on a thread that the exit joins, for what was given up. A thread that serves it by
+# run() is the user's own, which the interpreter joins whatever we do.
 WAITERS = {
     "flush": "work.flush",
     "flush of a pending one": "pending.flush",
@@ -716,7 +717,6 @@ WAITERS = {
     "result of a pending one": "pending_call.result",
     "await of the call": "lambda: asyncio.run(worker.call(loop))",
     "await of a flush": "lambda: asyncio.run(worker.flushed())",
-    "run": "worker.run",
 }
 
 
@@ -731,7 +731,7 @@ def loop():
     while True:
         time.sleep(0.001)
 entered = threading.Event()
-worker = kw.Worker("endless", exit_timeout=0.25, start={name != "run"})
+worker = kw.Worker("endless", exit_timeout=0.25)
 work, pending = kw.Work(loop), kw.Work(int)
 if {name!r}.startswith("result"):
     call, pending_call = worker.submit(loop), worker.submit(int)
