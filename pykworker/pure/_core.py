@@ -27,7 +27,6 @@ from pykworker._sentinel import CANCEL
 from pykworker._threads import do_not_join_at_exit
 from pykworker._unraisable import report, report_given_up
 from pykworker.pure._condition import Condition
-from pykworker.pure._readiness import Readiness
 from pykworker.pure._records import (
     DrainRequest,
     FreezeRequest,
@@ -44,6 +43,7 @@ from pykworker.pure._timers import Schedule, Timer, Timers
 if TYPE_CHECKING:
     from pykworker._watchdog import Watchdog
     from pykworker.pure._futures import Future
+    from pykworker.pure._readiness import Readiness
     from pykworker.pure._works import Call, PeriodicWork, Work
 
     OnError = Callable[[Work[Any], BaseException], object]
@@ -663,6 +663,9 @@ class Core:
         with self.lock:
             self.refuse_if_unusable()
             if self.readiness is None:
+                # Not before: a subinterpreter of 3.12 has no ctypes.
+                from pykworker.pure._readiness import Readiness
+
                 self.readiness = Readiness()
                 self.announce()
             return self.readiness.fileno()

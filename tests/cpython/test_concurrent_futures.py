@@ -34,13 +34,13 @@ BACKENDS = os.environ.get("CPYTHON_TESTS_OF", "pykworker pykworker.pure").split(
 # What one thread cannot pass, and what looks at more of ThreadPoolExecutor than an executor has:
 # cases, and classes as a whole.
 NO_SIZE = "a Worker is one thread, and takes no max_workers"
-NO_PREFIX = "a Worker takes a name, and no prefix for the names of its threads"
+
 LEFT_OUT = {
     "ThreadPoolExecutorTest.test_default_workers": NO_SIZE,
     "ThreadPoolExecutorTest.test_max_workers_negative": NO_SIZE,
     "ThreadPoolShutdownTest.test_threads_terminate": "three threads have to have begun",
-    "ThreadPoolShutdownTest.test_thread_names_assigned": NO_PREFIX,
-    "ThreadPoolShutdownTest.test_thread_names_default": NO_PREFIX,
+    "ThreadPoolShutdownTest.test_thread_names_assigned": "gives a prefix for the names of threads",
+    "ThreadPoolShutdownTest.test_thread_names_default": "looks for the names of that class",
     "FutureTests.test_cancel": "looks at the state: ours is notified as soon as it is cancelled",
     "FailingInitializerResourcesTest": "executors of processes, which the class does not say",
 }
