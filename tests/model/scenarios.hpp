@@ -320,6 +320,47 @@ struct flush_run : base {
 };
 DECLARE_SCENARIO("flush-run", flush_run);
 
+/* Who watches instead of sleeping: it is over when the watch begins, or the worker tells. */
+struct watch_run : base {
+	static constexpr int bound = 3;
+	static struct kthread_watch watch;
+	static int begun, told;
+
+	static void progress(struct kthread_worker *)
+	{
+		told++;
+	}
+	void before()
+	{
+		static struct kthread_worker_ops ops;
+
+		ops.progress = progress;
+		begun = told = 0;
+		set_up(write_result);
+		kthread_worker_set_ops(&worker, &ops, NULL);
+		kthread_queue_work(&worker, &work);
+	}
+	void thread(unsigned i)
+	{
+		if (i == 0) {
+			run_all(&worker);
+		} else {
+			begun = kthread_watch_work(&watch, &work);
+			if (!begun) {
+				CHECK(result == 1);
+				release_memory(&work);
+			}
+		}
+	}
+	void after()
+	{
+		CHECK(!begun || told);
+	}
+};
+struct kthread_watch watch_run::watch;
+int watch_run::begun, watch_run::told;
+DECLARE_SCENARIO("watch-run", watch_run);
+
 /* The same, and the flusher has time to poll. */
 struct flush_poll : base {
 	void before()
@@ -492,7 +533,9 @@ struct destroy_queue : base {
 	}
 	void before()
 	{
-		static const struct kthread_worker_ops ops = { NULL, NULL, NULL, count, NULL };
+		static struct kthread_worker_ops ops;
+
+		ops.dropped = count;
 
 		set_up(write_result);
 		dropped = 0;
