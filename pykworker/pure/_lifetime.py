@@ -46,13 +46,15 @@ if hasattr(os, "register_at_fork"):
 
 def _at_exit() -> None:
     """Destroy what was not destroyed, before the interpreter joins its threads."""
-    shared.exiting = True
     begin = time.monotonic()
     seen: set[Core] = set()
 
     def is_new(core: Core) -> bool:
         return core not in seen and not _watchdog.is_mine(core)
 
+    for core in filter(is_new, shared.living_cores()):
+        core.abandoned = core.daemon  # before anybody can learn that the exit has begun
+    shared.exiting = True
     # One may have been made until just now. The watchdog's own goes on meanwhile.
     while cores := [core for core in shared.living_cores() if is_new(core)]:
         seen.update(cores)
