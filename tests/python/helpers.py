@@ -14,7 +14,7 @@ import threading
 import time
 from typing import Any
 
-LIMIT = 25.0  # seconds until a wait counts as failed; no test takes that long unless it fails
+LIMIT = 50.0  # seconds until a wait counts as failed; no test takes that long unless it fails
 
 
 class Gate:
