@@ -26,7 +26,7 @@ from pykworker._origin import add_note, calling_stack
 from pykworker._sentinel import CANCEL
 from pykworker._unraisable import report, report_given_up
 from pykworker.pure._condition import Condition
-from pykworker.pure._readiness import Readiness
+from pykworker.pure._readiness import Readiness, prepare
 from pykworker.pure._records import (
     DrainRequest,
     FreezeRequest,
@@ -656,6 +656,7 @@ class Core:
         return self.serve(self.attach(threading.current_thread(), what_is_pending=True))
 
     def fileno(self) -> int:
+        prepare()
         with self.lock:
             self.refuse_if_unusable()
             if self.readiness is None:

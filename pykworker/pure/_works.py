@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import contextvars
-import ctypes
 import functools
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, ParamSpec, TypeVar
 
-from pykworker._addresses import code_address, data_address
 from pykworker._aio import wait_for
 from pykworker._arguments import interval_seconds, timeout_seconds
 from pykworker.pure._core import cancel, enable
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-
-_NativeCallback = ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # its calls release the GIL
 
 
 class Work(Generic[_R]):
@@ -273,9 +269,15 @@ class NativeWork(DelayedWork[None]):
     __slots__ = ("_address", "_data", "_originals")
 
     def __init__(self, address: object, data: object = None) -> None:
+        # Not at the top: Python 3.12 has no ctypes in a subinterpreter with a GIL of its own.
+        import ctypes
+
+        from pykworker._addresses import code_address, data_address
+
         number = code_address(address)
         pointer = data_address(data)
-        super().__init__(_NativeCallback(number), pointer)
+        callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(number)  # its calls release the GIL
+        super().__init__(callback, pointer)
         self._address = number
         self._data = data
         self._originals = (address, data)
