@@ -3,12 +3,15 @@
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
+# The Python tests wait more than they compute. 0: all in pytest's own process, as for --pdb.
+PYTEST_JOBS ?= 4
 
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 SOURCES := $(wildcard src/*.[ch]) $(wildcard pykworker/_binding/*) build_ffi.py setup.py pyproject.toml
 STAMP := $(VENV)/.installed
 C_VARIANTS ?=
 TEST_EXTRA ?= test
+BENCH_EXTRA ?= bench
 BENCH ?=
 MODEL ?=
 TESTS ?=
@@ -29,7 +32,7 @@ $(STAMP)-%: $(VENV)/bin/python $(SOURCES)
 	@touch $@
 
 .PHONY: bench
-bench: $(STAMP)-bench ## make the virtual environment, install, run the benchmark (BENCH="--quick ...")
+bench: $(STAMP)-$(BENCH_EXTRA) ## make the virtual environment, install, run the benchmark (BENCH="--quick ...")
 	$(VENV)/bin/python -m pykworker bench $(BENCH)
 
 .PHONY: bench-c
@@ -59,7 +62,7 @@ model: ## the core's memory order, by Relacy and herd7 (MODEL="--unchanged", "--
 
 .PHONY: test-python
 test-python: $(STAMP)-$(TEST_EXTRA) ## the tests of the package, native and pure (TESTS="-k flush")
-	$(VENV)/bin/python -m pytest $(TESTS)
+	$(VENV)/bin/python -m pytest -n $(PYTEST_JOBS) --dist worksteal $(TESTS)
 
 .PHONY: lint
 lint: $(STAMP)-lint ## formatter, linter and types
@@ -67,13 +70,18 @@ lint: $(STAMP)-lint ## formatter, linter and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 
+.PHONY: docs
+docs: $(STAMP)-docs ## the documentation as HTML, into build/docs; every internal link is followed
+	$(VENV)/bin/python -m sphinx -b html -n -W --keep-going -q -d build/docs-state docs build/docs
+	$(VENV)/bin/python docs/check_links.py build/docs
+
 .PHONY: format
 format: $(STAMP)-lint ## format the Python sources
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
 .PHONY: examples
-examples: $(STAMP)-test ## build and run the examples
+examples: $(STAMP)-$(TEST_EXTRA) ## build and run the examples
 	$(MAKE) -C examples run PYTHON=$(abspath $(VENV)/bin/python)
 
 .PHONY: clean

@@ -33,7 +33,7 @@ from pykworker import _subinterpreter
 from pykworker._version import __version__
 
 if TYPE_CHECKING:
-    from pykworker._interop import C_API as _C_API
+    from pykworker._interop import C_API as _C_API  # pyright: ignore[reportUnusedImport]
     from pykworker._interop import ffi, get_ffibuilder, lib, worker_pointer
     from pykworker.native import (
         CANCEL,

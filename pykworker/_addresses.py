@@ -88,7 +88,7 @@ def _ctypes_name(kind: object) -> str:
 def _ctypes_function(value: Any) -> int | None:
     if not isinstance(value, _FunctionPointer):
         return None
-    kind: Any = type(value)
+    kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType]
     arguments, result = value.argtypes, value.restype
     names = "..." if arguments is None else ", ".join(map(_ctypes_name, arguments))
     given = f"{'void' if result is None else _ctypes_name(result)} (*)({names})"
@@ -181,7 +181,7 @@ def data_address(value: object) -> int | None:
     if isinstance(value, _Pointers):
         return _ctypes_pointer(value)
     if isinstance(value, (ctypes.Array, ctypes.Structure, ctypes.Union)):
-        return ctypes.addressof(value)
+        return ctypes.addressof(value)  # pyright: ignore[reportUnknownArgumentType]
     pointer = _cffi_pointer(value, "pointer", "array", "function")
     if pointer is None:
         raise TypeError(

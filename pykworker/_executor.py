@@ -8,6 +8,7 @@ that are declared here.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import contextvars
 import itertools
 import queue
@@ -47,6 +48,7 @@ class ExecutorMethods(concurrent.futures.Executor):
 
             *reserved*: on the place that a notification of _watch_room has handed over.
             """
+            ...
 
         def _close(self, cancel_futures: bool) -> None:
             """Refuse from now on, and have the thread leave after what is pending; not wait."""
@@ -118,11 +120,15 @@ class ExecutorMethods(concurrent.futures.Executor):
         With *cancel_futures* all submitted calls that have not begun are cancelled first; works
         that were queued still run. Calling it again does nothing, or waits for the end.
 
-        Raises DeadlockError with *wait* from one of its own callbacks.
+        Raises DeadlockError with *wait* from one of its own callbacks, and then nothing changes.
 
         From any thread; sleeps with *wait*; Ctrl-C ends the wait. As
         ``concurrent.futures.Executor.shutdown``.
         """
+        if wait and cancel_futures:
+            # A deadlock is to be told before anything changes.
+            with contextlib.suppress(TimeoutError):
+                self.destroy(0)
         if cancel_futures or not wait:
             self._close(cancel_futures)
         if wait:

@@ -16,7 +16,7 @@ __all__ = ["C_API", "ffi", "get_ffibuilder", "lib", "worker_pointer"]
 
 
 def get_ffibuilder() -> FFI:
-    """What another cffi module includes when it is built, to share types and functions.
+    """What another cffi module includes when it is built, to share types and functions::
 
         builder = cffi.FFI()
         builder.include(pykworker.get_ffibuilder())

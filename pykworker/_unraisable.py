@@ -12,8 +12,9 @@ from typing import Any
 __all__ = ["report", "report_given_up"]
 
 # What the hook takes. The interpreter makes such objects but does not name the class.
+_tuples: list[Any] = tuple.__subclasses__()
 _UnraisableArgs: Any = next(
-    (kind for kind in tuple.__subclasses__() if kind.__name__ == "UnraisableHookArgs"), None
+    (kind for kind in _tuples if kind.__name__ == "UnraisableHookArgs"), None
 )
 
 
@@ -44,9 +45,9 @@ def _call(hook: Any, message: str, error: BaseException, culprit: object) -> Non
 
 def _print_notes(error: BaseException) -> None:
     """The interpreter's own hook leaves them out."""
-    notes = getattr(error, "__notes__", None)
+    notes: Any = getattr(error, "__notes__", None)
     if isinstance(notes, list) and sys.stderr is not None:
-        for note in notes:
+        for note in map(str, notes):  # pyright: ignore[reportUnknownArgumentType]
             print(note, file=sys.stderr)
 
 

@@ -10,6 +10,7 @@ something is queued on it again.
 from __future__ import annotations
 
 import sys
+import threading
 import time
 import traceback
 import warnings
@@ -33,9 +34,11 @@ class Watched(Protocol):
 
     def look(self) -> tuple[int, Any | None, int | None]:
         """How many runs have begun; the Work that executes; the id of the thread."""
+        ...
 
     def has_nothing_to_do(self) -> bool:
         """Nothing is pending and nothing executes."""
+        ...
 
     def tell_busy(self, wanted: bool) -> None:
         """Call Watchdog.begin() as soon as something is about to be queued; once."""
@@ -54,8 +57,11 @@ class Watchdog:
 
     def after_fork(self) -> None:
         """In a forked child, whose workers are all left behind."""
+        # One that its holder may take again: the collector may run a destructor meanwhile.
+        self._lock = threading.RLock()
         self._worker: Any = None
         self._watched: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._looks: weakref.WeakKeyDictionary[Any, _Look] = weakref.WeakKeyDictionary()
 
     def is_mine(self, core: object) -> bool:
         """Is it the hidden worker's?"""
@@ -63,29 +69,40 @@ class Watchdog:
 
     def add(self, core: Watched) -> None:
         """Look after a worker from now on."""
-        if self._worker is None:
-            self._worker = self._make_worker()
-        self._watched.add(core)
+        with self._lock:
+            if self._worker is None:
+                self._worker = self._make_worker()
+            self._watched.add(core)
         core.tell_busy(True)
 
     def discard(self, core: Watched) -> None:
         """It is destroyed: no more of it, and of the hidden worker when it was the last one."""
-        self._watched.discard(core)
-        if not self._watched and self._worker is not None:
+        with self._lock:
+            self._watched.discard(core)
+            if self._watched or self._worker is None:
+                return
             worker, self._worker = self._worker, None
-            worker.shutdown(wait=False)
+        worker.shutdown(wait=False)
 
     def begin(self, core: Watched) -> None:
         """Something is about to be queued on a worker that had nothing to do."""
-        if core.watchdog is not None and self._worker is not None:
-            self._worker.every(core.watchdog / _LOOKS, _Look(weakref.ref(core)))
+        worker = self._worker
+        if core.watchdog is not None and worker is not None:
+            look = _Look(weakref.ref(core), self._looks)
+            self._looks[core] = look
+            worker.every(core.watchdog / _LOOKS, look)
 
 
 class _Look:
     """The callback of a periodic work: one worker, for as long as that has something to do."""
 
-    def __init__(self, core: Callable[[], Watched | None]) -> None:
+    def __init__(
+        self,
+        core: Callable[[], Watched | None],
+        looks: weakref.WeakKeyDictionary[Any, _Look],
+    ) -> None:
         self._core = core
+        self._looks = looks  # the one that counts, of each worker
         self._count = -1  # the run that was seen last,
         self._since = 0.0  # first at this moment
         self._reported = False
@@ -94,6 +111,8 @@ class _Look:
         core = self._core()
         if core is None or core.watchdog is None:
             return CANCEL
+        if self._looks.get(core) is not self:
+            return CANCEL  # another has begun when this one was about to end
         count, work, ident = core.look()
         now = time.monotonic()
         if work is None or count != self._count:

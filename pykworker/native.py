@@ -27,7 +27,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures.thread import BrokenThreadPool
-from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, ParamSpec, TypeVar, overload
 
 from pykworker import _unraisable
 from pykworker._addresses import code_address, data_address
@@ -463,6 +463,25 @@ class Work(WorkBase, Generic[_R]):
 
     __slots__ = ("__weakref__",)
 
+    if TYPE_CHECKING:  # they are the base's
+
+        @overload
+        def __init__(
+            self,
+            fn: Callable[..., _R],
+            /,
+            *args: Any,
+            context: contextvars.Context | None,
+            **kwargs: Any,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self, fn: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs
+        ) -> None: ...
+        def __init__(self, fn: Callable[..., _R], /, *args: Any, **kwargs: Any) -> None: ...
+        @property
+        def fn(self) -> Callable[..., _R]: ...
+
     def flush(self, timeout: float | None = None) -> None:
         """Wait for the run that is pending or, when none is, for the one that executes.
 
@@ -579,7 +598,7 @@ class BoundWork(Work[_R], Generic[_P, _R]):
     __slots__ = ("__dict__", "_worker")
 
     def __init__(self, worker: Worker, fn: Callable[_P, _R]) -> None:
-        super().__init__(fn)
+        super().__init__(fn, context=None)
         self._worker = worker
         functools.update_wrapper(self, fn)
 
@@ -607,7 +626,18 @@ class DelayedWork(Work[_R]):
 
     __slots__ = ()
 
+    @overload
     def __init__(
+        self,
+        fn: Callable[..., _R],
+        /,
+        *args: Any,
+        context: contextvars.Context | None,
+        **kwargs: Any,
+    ) -> None: ...
+    @overload
+    def __init__(self, fn: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> None: ...
+    def __init__(  # type: ignore[misc]  # of what a ParamSpec may hold
         self,
         fn: Callable[..., _R],
         /,
@@ -734,6 +764,10 @@ class Future(FutureBase, concurrent.futures.Future[_R]):
     """
 
     __slots__ = ()
+
+    if TYPE_CHECKING:  # it is the base's
+
+        def result(self, timeout: float | None = None) -> _R: ...
 
     def _cancel_and_notify(self) -> bool:
         """:meth:`cancel`, where somebody has asked for the condition."""
@@ -903,7 +937,23 @@ class Worker(WorkerBase, ExecutorMethods):
             raise TypeError(f"mod_delayed() takes a DelayedWork, not {type(work).__name__}")
         return self._mod_delayed(work, _delay_ns(delay))
 
+    @overload
+    def every(self, interval: float, fn: NativeWork, /) -> PeriodicWork[None]: ...
+    @overload
     def every(
+        self,
+        interval: float,
+        fn: Callable[..., _R],
+        /,
+        *args: Any,
+        context: contextvars.Context | None,
+        **kwargs: Any,
+    ) -> PeriodicWork[_R]: ...
+    @overload
+    def every(
+        self, interval: float, fn: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> PeriodicWork[_R]: ...
+    def every(  # type: ignore[misc]  # of what a ParamSpec may hold
         self,
         interval: float,
         fn: Callable[..., _R] | NativeWork,

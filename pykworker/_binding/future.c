@@ -62,7 +62,7 @@ static struct pykw_future *part(struct pykw_call *call)
 	call->future = NULL;
 	if (f) {
 		f->call = NULL;
-		Py_DECREF(call); /* the future's; not the last one: the caller has another */
+		Py_DECREF((PyObject *)call); /* the future's; not the last one: the caller has another */
 	}
 	return f;
 }
@@ -129,12 +129,12 @@ PyObject *pykw_run_call(struct pykw_worker *pw, struct pykw_work *w)
 	unlink_call(call); /* pending no more */
 	f = call->future;
 	if (!f)
-		Py_RETURN_NONE;
-	Py_INCREF(f);
+		return Py_NewRef(Py_None);
+	Py_INCREF((PyObject *)f);
 	if (!begin(f)) {
-		Py_XDECREF(part(call));
-		Py_DECREF(f);
-		Py_RETURN_NONE;
+		Py_XDECREF((PyObject *)part(call));
+		Py_DECREF((PyObject *)f);
+		return Py_NewRef(Py_None);
 	}
 	result = pykw_call_function(w);
 	exception = result ? NULL : pykw_fetch_exception();
@@ -144,14 +144,14 @@ PyObject *pykw_run_call(struct pykw_worker *pw, struct pykw_work *w)
 		pykw_note_origin(pw, w, exception);
 	}
 	/* First: who is told by the future may look at what the call holds. */
-	Py_XDECREF(part(call));
+	Py_XDECREF((PyObject *)part(call));
 	if (is_over(f))
 		; /* it was given up at exit */
 	else if (result)
 		set_result(f, result);
 	else
 		set_exception(f, exception);
-	Py_DECREF(f);
+	Py_DECREF((PyObject *)f);
 	Py_XDECREF(result);
 	if (interrupts)
 		PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
@@ -178,7 +178,7 @@ void pykw_end_call(struct pykw_work *w, PyObject *exception)
 		else
 			mark_cancelled(f);
 	}
-	Py_XDECREF(f);
+	Py_XDECREF((PyObject *)f);
 	Py_XDECREF(exception);
 }
 
@@ -191,14 +191,14 @@ void pykw_give_up_call(struct pykw_worker *pw)
 
 	if (!f || is_over(f))
 		return;
-	Py_INCREF(f);
+	Py_INCREF((PyObject *)f);
 	error = PyObject_CallFunction(PyExc_RuntimeError, "s", PYKW_GIVEN_UP);
 	if (error)
 		set_exception(f, error);
 	else
 		PyErr_WriteUnraisable((PyObject *)f);
 	Py_XDECREF(error);
-	Py_DECREF(f);
+	Py_DECREF((PyObject *)f);
 }
 
 /* It is cancelled: take it off the list. */
@@ -208,10 +208,10 @@ static void drop_call(struct pykw_future *f)
 
 	if (!call)
 		return;
-	Py_INCREF(call);
-	Py_XDECREF(part(call));
+	Py_INCREF((PyObject *)call);
+	Py_XDECREF((PyObject *)part(call));
 	pykw_drop_pending(&call->work);
-	Py_DECREF(call);
+	Py_DECREF((PyObject *)call);
 }
 
 void pykw_cancel_calls(struct pykw_worker *pw)
@@ -222,10 +222,10 @@ void pykw_cancel_calls(struct pykw_worker *pw)
 		unlink_call(pw->calls);
 		if (!f || f->state != PYKW_PENDING)
 			continue;
-		Py_INCREF(f);
+		Py_INCREF((PyObject *)f);
 		mark_cancelled(f);
 		drop_call(f);
-		Py_DECREF(f);
+		Py_DECREF((PyObject *)f);
 	}
 }
 
@@ -259,17 +259,17 @@ static PyObject *submit(PyObject *self, PyObject *context, PyObject *fn, PyObjec
 	call->future = (struct pykw_future *)Py_NewRef((PyObject *)f);
 	f->call = (struct pykw_call *)Py_NewRef((PyObject *)call);
 	if (!pykw_prepare(pw, &call->work) || !pykw_queue_call(pw, &call->work)) {
-		Py_XDECREF(part(call));
+		Py_XDECREF((PyObject *)part(call));
 		goto failed;
 	}
 	link_call(pw, call);
 	if (pw->traced)
 		pykw_trace_queue(pw, (PyObject *)call);
-	Py_DECREF(call);
+	Py_DECREF((PyObject *)call);
 	return (PyObject *)f;
 failed:
-	Py_XDECREF(call);
-	Py_XDECREF(f);
+	Py_XDECREF((PyObject *)call);
+	Py_XDECREF((PyObject *)f);
 	return NULL;
 }
 
@@ -351,11 +351,11 @@ static bool wait_for_call(struct pykw_future *f, uint64_t timeout_ns)
 
 	if (is_over(f) || !call)
 		return true;
-	Py_INCREF(call);
+	Py_INCREF((PyObject *)call);
 	kthread_flush_begin_work(&flush, &call->work.work);
 	result = gil_wait(flush.worker ? kthread_worker_data(flush.worker) : NULL, wait_for_flush,
 			  &flush, timeout_ns);
-	Py_DECREF(call);
+	Py_DECREF((PyObject *)call);
 	if (result != -EINTR && (!result || is_over(f)))
 		return true;
 	if (result == -ETIMEDOUT)
@@ -422,13 +422,13 @@ static PyObject *future_cancel(PyObject *self, PyObject *unused)
 
 	(void)unused;
 	if (f->state == PYKW_CANCELLED || f->state == PYKW_CANCELLED_AND_NOTIFIED)
-		Py_RETURN_TRUE;
+		return Py_NewRef(Py_True);
 	if (f->state != PYKW_PENDING)
-		Py_RETURN_FALSE;
+		return Py_NewRef(Py_False);
 	if (is_unwatched(f)) {
 		f->state = PYKW_CANCELLED_AND_NOTIFIED;
 		drop_call(f);
-		Py_RETURN_TRUE;
+		return Py_NewRef(Py_True);
 	}
 	answer = PyObject_CallMethod(self, "_cancel_and_notify", NULL);
 	if (answer && PyObject_IsTrue(answer) > 0)

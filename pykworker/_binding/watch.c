@@ -33,7 +33,7 @@ static void end_watch(struct pykw_watch *w)
 	unlink_watch(w);
 	kthread_watch_end(&w->watch);
 	Py_CLEAR(w->held);
-	Py_DECREF(w);
+	Py_DECREF((PyObject *)w);
 }
 
 static void notify_one(struct pykw_watch *w)
@@ -60,10 +60,10 @@ void pykw_look_at_watches(struct pykw_worker *pw)
 			w = w->next;
 			continue;
 		}
-		Py_INCREF(w);
+		Py_INCREF((PyObject *)w);
 		end_watch(w);
 		notify_one(w);
-		Py_DECREF(w);
+		Py_DECREF((PyObject *)w);
 		w = pw->watches;
 	}
 }
@@ -73,10 +73,10 @@ void pykw_let_watches_go(struct pykw_worker *pw)
 	while (pw->watches) {
 		struct pykw_watch *w = pw->watches;
 
-		Py_INCREF(w);
+		Py_INCREF((PyObject *)w);
 		end_watch(w);
 		notify_one(w);
-		Py_DECREF(w);
+		Py_DECREF((PyObject *)w);
 	}
 }
 
@@ -98,9 +98,9 @@ static PyObject *link_watch(struct pykw_watch *w, int result, PyObject *notify, 
 	struct pykw_worker *pw;
 
 	if (result <= 0) {
-		Py_DECREF(w);
+		Py_DECREF((PyObject *)w);
 		if (!result)
-			Py_RETURN_NONE;
+			return Py_NewRef(Py_None);
 		pykw_raise_wait_refusal(result);
 		return NULL;
 	}
@@ -145,7 +145,7 @@ void pykw_release_after_run(struct pykw_work *work)
 			PyErr_WriteUnraisable(NULL);
 		Py_XDECREF(watch);
 	}
-	Py_DECREF(work);
+	Py_DECREF((PyObject *)work);
 }
 
 static PyObject *watch_cancel(PyObject *self, PyObject *unused)
@@ -156,7 +156,7 @@ static PyObject *watch_cancel(PyObject *self, PyObject *unused)
 	Py_CLEAR(w->notify);
 	if (w->link)
 		end_watch(w); /* not the last reference: the caller has one */
-	Py_RETURN_NONE;
+	return Py_NewRef(Py_None);
 }
 
 static void watch_dealloc(PyObject *self)

@@ -96,7 +96,7 @@ static PyObject *call(struct pykw_worker *pw, struct pykw_work *w)
 
 	if (pw->broken) {
 		drop_run(w);
-		Py_RETURN_NONE;
+		return Py_NewRef(Py_None);
 	}
 	if (pykw_is_call(w))
 		return pykw_run_call(pw, w);
@@ -225,7 +225,7 @@ static PyObject *runs_next(PyObject *self)
 			return NULL;
 		w = pykw_object_of(next);
 		begin_run(pw, w);
-		Py_DECREF(ended); /* held since it was queued */
+		Py_DECREF((PyObject *)ended); /* held since it was queued */
 	}
 	runs->begun = true;
 	return Py_NewRef(w->args || w->extra ? runs->call_current : w->fn);
@@ -278,7 +278,7 @@ static PyObject *make_runs(struct pykw_worker *pw)
 	runs->pw = pw;
 	runs->call_current = PyObject_GetAttrString((PyObject *)runs, "call_current");
 	if (!runs->call_current) {
-		Py_DECREF(runs);
+		Py_DECREF((PyObject *)runs);
 		return NULL;
 	}
 	/* The bound method holds it, and it the method: ended by pykw_forget_runs. */
@@ -294,7 +294,7 @@ void pykw_forget_runs(struct pykw_worker *pw)
 	pw->runs = NULL;
 	runs->pw = NULL;
 	Py_CLEAR(runs->call_current);
-	Py_DECREF(runs);
+	Py_DECREF((PyObject *)runs);
 }
 
 /* Run the current work and those behind it. */
@@ -340,7 +340,7 @@ static void run_python(struct kthread_work *work)
 	if (pw->traced)
 		trace(pw, "end", w);
 	atomic_store_explicit(&pw->current, NULL, memory_order_relaxed);
-	Py_DECREF(w); /* held since it was queued */
+	Py_DECREF((PyObject *)w); /* held since it was queued */
 }
 
 /* ---- native works ---- */
@@ -364,7 +364,7 @@ void pykw_drain_finished(void)
 						      memory_order_acq_rel);
 
 		while (n--)
-			Py_DECREF(w);
+			Py_DECREF((PyObject *)w);
 		w = next;
 	}
 }
@@ -435,7 +435,7 @@ void pykw_release_dropped(struct pykw_worker *pw, struct pykw_work *w)
 	if (timer && w->extra->native)
 		pykw_release_after_run(w);
 	else
-		Py_DECREF(w); /* held since it was queued */
+		Py_DECREF((PyObject *)w); /* held since it was queued */
 }
 
 bool pykw_drop_pending(struct pykw_work *w)
@@ -602,7 +602,7 @@ static PyObject *work_init_native(PyObject *self, PyObject *args)
 	w->fn = Py_NewRef(fn);
 	w->args = Py_NewRef(works_args);
 	kthread_init_work(&w->work, run_native);
-	Py_RETURN_NONE;
+	return Py_NewRef(Py_None);
 }
 
 /* _init_timer(): make it a work that can be delayed. */
@@ -624,7 +624,7 @@ static PyObject *work_init_timer(PyObject *self, PyObject *unused)
 	kthread_init_delayed_work(&timer->dwork, w->work.func);
 	timer->object = w;
 	w->extra->timer = timer;
-	Py_RETURN_NONE;
+	return Py_NewRef(Py_None);
 }
 
 /* ---- cancel ---- */
@@ -685,7 +685,7 @@ static PyObject *work_enable(PyObject *self, PyObject *unused)
 
 	(void)unused;
 	if (!work->disabled)
-		Py_RETURN_NONE;
+		return Py_NewRef(Py_None);
 	return PyBool_FromLong(kthread_enable_work(work));
 }
 
@@ -697,7 +697,7 @@ static PyObject *work_remaining(PyObject *self, PyObject *unused)
 
 	(void)unused;
 	if (ns == KTHREAD_FOREVER)
-		Py_RETURN_NONE;
+		return Py_NewRef(Py_None);
 	return PyLong_FromUnsignedLongLong(ns);
 }
 

@@ -431,13 +431,13 @@ static PyObject *worker_queue_delayed(PyObject *self, PyObject *args)
 	timer = pykw_timer_of((struct pykw_work *)work);
 	if (((struct pykw_work *)work)->extra->native) {
 		/* It may run, and end, at once: so hold it first. */
-		Py_INCREF(work);
+		Py_INCREF((PyObject *)work);
 		result = period_ns ? kthread_queue_periodic_work_status(pw->worker, &timer->dwork,
 									delay_ns, period_ns) :
 				     kthread_queue_delayed_work_status(pw->worker, &timer->dwork,
 								       delay_ns);
 		note_queueing(pw, work, result);
-		Py_DECREF(work);
+		Py_DECREF((PyObject *)work);
 	} else {
 		/* It can't run before this thread gives up the GIL. */
 		result = kthread_queue_delayed_work_status(pw->worker, &timer->dwork, delay_ns);
@@ -470,7 +470,7 @@ PyDoc_STRVAR(submit_doc,
 "submit($self, fn, /, *args, **kwargs)\n"
 "--\n"
 "\n"
-"Have fn(*args, **kwargs) called on the worker's thread, behind all that is queued.\n"
+"Have ``fn(*args, **kwargs)`` called on the worker's thread, behind all that is queued.\n"
 "\n"
 "A call is a work like the others, but for its result, which the future carries, and its\n"
 "exception, which is the future's and not on_error's. Nothing of it is held when it is over.\n"
@@ -628,7 +628,7 @@ static PyObject *worker_cancel_calls(PyObject *self, PyObject *unused)
 	if (!pw)
 		return NULL;
 	pykw_cancel_calls(pw);
-	Py_RETURN_NONE;
+	return Py_NewRef(Py_None);
 }
 
 static PyObject *worker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pykworker._origin import add_note, calling_stack
 from pykworker._sentinel import CANCEL
+from pykworker._threads import do_not_join_at_exit
 from pykworker._unraisable import report, report_given_up
 from pykworker.pure._condition import Condition
 from pykworker.pure._readiness import Readiness, prepare
@@ -53,6 +54,7 @@ AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
 _LEFT_BEHIND = "this worker was left behind in the parent process by fork"
 _BROKEN = "A thread initializer failed, the thread pool is not usable anymore"
 _DRAINED = "worker is being drained"
+_GIVEN_UP = "the worker was given up at interpreter exit"
 _ELSEWHERE = "work is pending or executing on another worker"
 
 
@@ -105,6 +107,7 @@ class Core:
         self.closed = False  # destroyed, or about to be
         self.closed_by_exit = False  # not by the user
         self.broken = False  # the initializer has failed
+        self.given_up = False  # at exit: nobody who waits for what runs will get an answer
         self.initialized: weakref.ref[threading.Thread] | None = None  # the last that called it
         self.left_behind = False  # in a forked child
         self.waits: Wait | None = None  # what this worker's callback waits for
@@ -853,9 +856,12 @@ class Core:
 
     def sleep_until(self, is_over: Callable[[], bool], seconds: float | None) -> bool:
         """Sleep until *is_over*, or for *seconds*. Returns what *is_over* said last."""
+        self.bury_the_thread()
         deadline = _deadline(seconds)
         with self.lock:
             while not is_over():
+                if self.given_up:
+                    raise RuntimeError(_GIVEN_UP)
                 left = threading.TIMEOUT_MAX
                 if deadline is not None:
                     left = deadline - time.monotonic()
@@ -1016,14 +1022,51 @@ class Core:
             self.destroy(max(0.0, begin + self.exit_timeout - time.monotonic()))
         except TimeoutError:
             work, pending = self.current, len(self.works)
-            self.drop_pending(silently=True)
+            self.give_up()
+            if (service := self.service) is not None:
+                do_not_join_at_exit(service.thread)
             report_given_up(self.name, self.exit_timeout, work, pending)
 
-    def drop_pending(self, silently: bool = False) -> None:
-        """What is pending becomes idle without a run. Only for a worker that takes no more.
+    def give_up(self) -> None:
+        """Let go of all who wait: what runs will not end, and nothing else begins."""
+        self.given_up = True
+        self.drop_pending()
+        with self.lock:
+            status, service = self.executing, self.service
+            future = None
+            if status is not None:
+                future, status.future = status.future, None
+                self.told.extend(status.watches or ())
+                status.watches = None
+            if future is not None:
+                future._fate = RuntimeError(_GIVEN_UP)
+            self.told.extend(self.flush_watches)
+            self.flush_watches.clear()
+            if service is not None:
+                self.told.extend(service.watches)
+                service.watches.clear()
+            self.announce()
+        if future is not None:
+            future._meet_fate()
+        self.tell()
 
-        *silently* without calling those back who wait for futures.
+    def bury_the_thread(self) -> None:
+        """The interpreter has ended a daemon's thread without a word: nobody waits for it.
+
+        It does so late in its exit, when only finalizers are left to ask for anything.
         """
+        service = self.service
+        if service is None or not sys.is_finalizing() or not service.thread.daemon:
+            return
+        self.make_lock()  # it may have had it
+        self.thread = None
+        self.give_up()
+        self.current = None
+        self.finish()
+        self.detach(service)
+
+    def drop_pending(self) -> None:
+        """What is pending becomes idle without a run. Only for a worker that takes no more."""
         with self.lock:
             dropped, self.works = self.works, OrderedDict()
             runs = [(work._status, work._status.pending) for work in dropped.values()]
@@ -1035,7 +1078,7 @@ class Core:
                     self.drop(status)
             self.announce()
             unrun = self.take_unrun()
-        _meet_fate(unrun, callbacks=not silently)
+        _meet_fate(unrun)
         self.tell()
 
     # -- fork
@@ -1089,9 +1132,9 @@ class Core:
             dog.discard(self)
 
 
-def _meet_fate(futures: Iterable[Future[Any]], callbacks: bool = True) -> None:
+def _meet_fate(futures: Iterable[Future[Any]]) -> None:
     for future in futures:
-        future._meet_fate(callbacks)
+        future._meet_fate()
 
 
 def cancel(work: Work[Any], wait: bool, disabling: bool = False) -> bool:

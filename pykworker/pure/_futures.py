@@ -29,8 +29,8 @@ class _Condition(threading.Condition):
     """
 
     _lock: Any
-    __enter__ = property(lambda self: self._lock.__enter__)
-    __exit__ = property(lambda self: self._lock.__exit__)
+    __enter__: Any = property(lambda self: self._lock.__enter__)
+    __exit__: Any = property(lambda self: self._lock.__exit__)
 
 
 class Future(concurrent.futures.Future[_R]):
@@ -145,13 +145,13 @@ class Future(concurrent.futures.Future[_R]):
             return True
         return not any(0 < run <= self._number for run in (status.pending, status.executing))
 
-    def _meet_fate(self, callbacks: bool = True) -> None:
+    def _meet_fate(self) -> None:
         """There is no run: say so. By whoever comes first; under no lock."""
         fate = self._fate
         if fate is not None and not self.done():
             state = _CANCELLED if isinstance(fate, CancelledError) else _FINISHED
             self._settle(state, None, fate if state == _FINISHED else None)
-        if fate is not None and callbacks:
+        if fate is not None:
             self._invoke_callbacks()
 
     def _finish(self, result: _R | None, error: BaseException | None) -> None:

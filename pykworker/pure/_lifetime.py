@@ -59,7 +59,7 @@ def _at_exit() -> None:
         for core in cores:  # all are asked before one is waited for
             core.close()
             if core.daemon:
-                core.drop_pending(silently=True)
+                core.drop_pending()
         for core in cores:
             if not core.daemon:
                 core.destroy_at_exit(begin)

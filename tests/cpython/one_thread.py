@@ -27,11 +27,15 @@ class SeenThread:
             time.sleep(0.001)
 
 
-def executor_type(backend: str) -> type[Any]:
+def executor_type(backend: str, *, first_call_begins: bool = False) -> type[Any]:
     """*backend*'s Worker, to be made and looked at as a ThreadPoolExecutor.
 
     The cases ask for several threads and count them; a Worker is one thread, whatever it is asked
     for. All else that an executor does is the Worker's own.
+
+    With *first_call_begins* the first submit() returns when its call has begun. As a rule that of
+    ThreadPoolExecutor does, since it waits for the thread that it makes. A Worker has its thread,
+    and may be given many calls before that comes to the first one.
     """
     kind: type[Any]
     if backend == "concurrent.futures":
@@ -64,29 +68,22 @@ def executor_type(backend: str) -> type[Any]:
                 return False
 
         kind = OneThread
+    if first_call_begins:
+
+        class Begun(kind):  # type: ignore[misc]
+            _first = True
+
+            def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+                future = super().submit(fn, *args, **kwargs)
+                while self._first and not future.running() and not future.done():
+                    time.sleep(0.0005)
+                self._first = False
+                return future
+
+        kind = Begun
     # The programs that some cases run import their executor by its name.
     kind.__name__ = "ThreadPoolExecutor"
     return kind
-
-
-def first_call_begins(kind: type[Any]) -> type[Any]:
-    """*kind*, whose first submit() returns when its call has begun.
-
-    As a rule that of ThreadPoolExecutor does, since it waits for the thread that it makes. A
-    Worker has its thread, and may be given many calls before that comes to the first one.
-    """
-
-    class Begun(kind):  # type: ignore[misc]
-        _first = True
-
-        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
-            future = super().submit(fn, *args, **kwargs)
-            while self._first and not future.running() and not future.done():
-                time.sleep(0.0005)
-            self._first = False
-            return future
-
-    return Begun
 
 
 def install(kind: type[Any]) -> None:
@@ -94,9 +91,9 @@ def install(kind: type[Any]) -> None:
     concurrent.futures.ThreadPoolExecutor = kind  # type: ignore[misc]
 
 
-def preamble(backend: str) -> str:
+def preamble(backend: str, **options: bool) -> str:
     """What a case's own program has to run first, so that it too gets *backend*'s Worker."""
     return (
         f"import sys\nsys.path.append({HERE!r})\nimport one_thread\n"
-        f"one_thread.install(one_thread.executor_type({backend!r}))\n"
+        f"one_thread.install(one_thread.executor_type({backend!r}, **{options!r}))\n"
     )

@@ -26,6 +26,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def pytest_collection_finish() -> None:
     """Keep what was imported until here out of each later collection, of which there are many."""
+    # Hypothesis' plugin imports it at the end; trio's part in that asks who refers to an object
+    # of trio's, and of what is frozen nobody seems to.
+    importlib.import_module("hypothesis")
     gc.collect()
     gc.freeze()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import load_backend
 from extensions import build, import_from, imported
-from helpers import Background, Gate, hold, wait_until
+from helpers import Background, hold, run_script, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 CDEF = ROOT / "pykworker" / "_binding" / "core.cdef"
@@ -44,6 +44,7 @@ builder.set_source(
     r'''
 #include <semaphore.h>
 #include <stdatomic.h>
+#include <time.h>
 #include "kthread_worker.h"
 
 struct foreign {
@@ -74,10 +75,14 @@ static void block(struct kthread_work *work)
 {
 	struct foreign *foreign = (struct foreign *)work;
 
+	struct timespec limit;
+
+	/* With a limit: when this has the GIL, nobody else is there to end it. */
+	clock_gettime(CLOCK_REALTIME, &limit);
+	limit.tv_sec += 10;
 	atomic_store(&foreign->entered, true);
-	while (sem_wait(&foreign->gate))
-		;
-	foreign->runs++;
+	if (!sem_timedwait(&foreign->gate, &limit))
+		foreign->runs++;
 }
 ''',
     include_dirs=[pykworker.get_include()],
@@ -92,13 +97,18 @@ def kw():
 
 
 @pytest.fixture(scope="module")
-def foreign(tmp_path_factory):
+def built(tmp_path_factory):
     imported("cffi")
     load_backend("native")
     directory = tmp_path_factory.mktemp("foreign")
     (directory / "build.py").write_text(BUILDER)
     build(directory, "build.py")
-    return import_from(directory, "_foreign")
+    return directory
+
+
+@pytest.fixture
+def foreign(built):
+    return import_from(built, "_foreign")
 
 
 def make(module, function="count"):
@@ -291,31 +301,47 @@ def test_destroy_runs_what_is_pending(kw, foreign):
 # --- who waits gives the GIL back --------------------------------------------------------------
 
 
-def test_waiting_calls_let_works_of_python_run(kw, foreign):
-    """Each waits for a work of Python, which can't run while the caller holds the GIL."""
-    lib = kw.lib
-    with kw.Worker("waits") as worker:
-        pointer, work = kw.worker_pointer(worker), make(foreign)
-        mine = kwork(foreign, work)
-        for wait in (
-            lambda: lib.kthread_flush_work(mine),
-            lambda: lib.kthread_flush_work_timeout(mine, 10**11),
-            lambda: lib.kthread_flush_worker(pointer),
-            lambda: lib.kthread_flush_worker_timeout(pointer, 10**11),
-            lambda: lib.kthread_drain_worker(pointer),
-            lambda: lib.kthread_freeze_worker(pointer),
-        ):
-            ran = []
-            gate = Gate()
-            worker.queue(kw.Work(gate))
-            gate.wait_entered()
-            worker.queue(kw.Work(ran.append, 1))
-            lib.kthread_queue_work(pointer, mine)
-            gate.open()
-            assert wait() == 0
-            lib.kthread_thaw_worker(pointer)
-            worker.flush()
-            assert ran == [1]
+@pytest.mark.parametrize(
+    "wait",
+    [
+        "kthread_flush_work(mine)",
+        "kthread_flush_work_timeout(mine, 10**11)",
+        "kthread_flush_worker(pointer)",
+        "kthread_flush_worker_timeout(pointer, 10**11)",
+        "kthread_drain_worker(pointer)",
+        "kthread_freeze_worker(pointer)",
+        "kthread_cancel_work_sync_timeout(executing, 10**11)",
+        "kthread_destroy_worker(pointer)",
+    ],
+)
+def test_waiting_call_lets_works_of_python_run(kw, built, wait):
+    """It waits for one, which can't run while the caller holds the GIL.
+
+    In a process of its own: one that hangs with the GIL is not ended from within.
+    """
+    result = run_script(
+        kw,
+        f"""
+        sys.path.insert(0, {str(built)!r})
+        import _foreign
+        worker = kw.Worker()
+        pointer, work = kw.worker_pointer(worker), _foreign.ffi.new("struct foreign *")
+        mine = _foreign.ffi.addressof(work.dwork.work)
+        code = _foreign.ffi.addressof(_foreign.lib, "count")
+        kw.lib.kthread_init_work(mine, code)
+        entered, gate, ran = threading.Event(), threading.Event(), []
+        first = kw.Work(lambda: (entered.set(), gate.wait(), time.sleep(0.01), ran.append(1)))
+        executing = kw.ffi.cast("struct kthread_work *", first._handle)
+        worker.queue(first)
+        entered.wait()
+        kw.lib.kthread_queue_work(pointer, mine)
+        gate.set()
+        print(kw.lib.{wait}, ran)
+        kw.lib.kthread_thaw_worker(pointer)
+        """,
+    )
+    assert result.stderr == ""
+    assert result.stdout == "0 [1]\n"
 
 
 def test_functions_by_their_address_are_called_without_the_gil(kw, foreign):

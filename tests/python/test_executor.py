@@ -1028,7 +1028,7 @@ def test_bad_chunksize_is_refused_at_the_call(kw, worker, chunksize):
     assert worker.stats()["queued"] == 0
 
 
-@pytest.mark.parametrize("buffersize", [1.0, "1", [], object()], ids=repr)
+@pytest.mark.parametrize("buffersize", [1.0, "1", [], {}], ids=repr)
 def test_buffersize_of_a_bad_type_is_refused_at_the_call(kw, worker, buffersize):
     with pytest.raises(TypeError, match=r"^buffersize must be an integer or None$"):
         worker.map(same, range(3), buffersize=buffersize)

@@ -331,12 +331,12 @@ KINDS: dict[str, tuple[str, list[str], list[str]]] = {
                 except self.error:
                     self.write(self.line)
                 repr(self.worker), repr(self.work)
-                self.work.flush()
-                self.work.cancel()
-                self.worker.flush()
-                self.worker.thaw()
-                self.worker.stop()
-                self.worker.destroy()
+                for call in (self.work.flush, self.work.cancel, self.worker.flush,
+                             self.worker.thaw, self.worker.stop, self.worker.destroy):
+                    try:
+                        call()
+                    except self.error:
+                        pass  # it may say that nobody runs it any more; it must not wait
         last_worker, last_work = kw.Worker("last", daemon=DAEMON), kw.Work(int)
         last_worker.queue(last_work)
         last_work.flush()
@@ -517,7 +517,7 @@ KINDS: dict[str, tuple[str, list[str], list[str]]] = {
         broken = kw.Worker(daemon=DAEMON, initializer=break_it)
         broken.queue(kw.Work(say, "never"))
         broken_future = broken.submit(say, "never")
-        broken_future.add_done_callback(lambda future: future.cancelled() or say(
+        broken_future.add_done_callback(lambda future: DAEMON or say(
             f"broken {type(future.exception()).__name__}"))
         """,
         ["broken BrokenThreadPool"],
@@ -599,8 +599,8 @@ def complaints(result, kinds, daemon, ending):
             found.append(f"order {own}")
     if daemon or ending in AT_ONCE:
         lines = [line for line in lines if line != "on_end"]
-    if ending in AT_ONCE:
-        going_on = {line for kind in ASKED_BEFORE for line in KINDS[kind][1]}
+    if daemon or ending in AT_ONCE:
+        going_on = {line for kind in ASKED_BEFORE for line in KINDS[kind][1]} - set(expected)
         lines = [line for line in lines if line not in going_on]
     if sorted(lines) != sorted(expected):
         missing = [line for line in expected if line not in lines]

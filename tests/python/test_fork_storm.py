@@ -444,9 +444,6 @@ def test_child_of_a_callback_destroys_the_worker(kw):
                 with kw.Worker() as new:
                     new.queue_many([kw.Work(os.write, 1, b"ran in the child\\n"), delayed])
                     new.flush()
-                with kw.Worker(start=False) as new:
-                    new.queue(kw.Work(int))
-                    assert new.run_pending() == 1
             worker.queue_many([kw.Work(fork, child), pending])
             worker.queue_delayed(delayed, 1000)
             worker.flush()

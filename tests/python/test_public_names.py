@@ -8,7 +8,7 @@ import inspect
 import pytest
 from conftest import load_backend
 
-CLASSES = ["Worker", "Work", "BoundWork", "DelayedWork", "PeriodicWork", "NativeWork"]
+CLASSES = ["Worker", "Work", "BoundWork", "DelayedWork", "PeriodicWork", "NativeWork", "Future"]
 FUNCTIONS = ["current_work", "should_stop"]
 NAMES = {*CLASSES, *FUNCTIONS, "CANCEL", "DeadlockError", "backend"}
 NATIVE_ONLY = {
@@ -19,21 +19,27 @@ MEMBERS = {
         "queue", "queue_many", "queue_delayed", "mod_delayed", "every", "work", "flush", "drain",
         "start", "run", "run_pending", "fileno", "stop", "freeze", "thaw", "destroy", "name",
         "daemon", "ident", "native_id", "is_alive", "current_work", "on_queue", "on_start",
-        "on_end", "stats",
+        "on_end", "stats", "submit", "map", "shutdown", "call", "flushed",
     },
     "Work": {
         "fn", "args", "kwargs", "pending", "executing", "coalesced", "disabled", "flush",
-        "cancel", "disable", "enable",
+        "cancel", "disable", "enable", "context", "flushed",
     },
     "BoundWork": {"worker", "queue"},
     "DelayedWork": {"remaining"},
     "PeriodicWork": {"remaining", "interval", "missed"},
-    "NativeWork": {"address", "data"},
+    "NativeWork": {"address", "data", "remaining"},
+    "Future": {
+        "result", "exception", "cancel", "cancelled", "running", "done", "add_done_callback",
+        "set_result", "set_exception", "set_running_or_notify_cancel",
+    },
 }  # fmt: skip
 SIGNATURES = {
-    "Worker": "(name=None, *, busy_poll=None, on_error=None, daemon=False, start=True)",
-    "Work": "(fn, /, *args, **kwargs)",
-    "DelayedWork": "(fn, /, *args, **kwargs)",
+    "Worker": "(name=None, *, busy_poll=None, on_error=None, daemon=False, start=True, "
+    "max_pending=None, watchdog=None, exit_timeout=None, initializer=None, initargs=(), "
+    "traceback=False)",
+    "Work": "(fn, /, *args, context=None, **kwargs)",
+    "DelayedWork": "(fn, /, *args, context=None, **kwargs)",
     "NativeWork": "(address, data=None)",
     "current_work": "()",
     "should_stop": "()",
@@ -41,7 +47,12 @@ SIGNATURES = {
     "Worker.queue_many": "(self, works, /)",
     "Worker.queue_delayed": "(self, work, delay)",
     "Worker.mod_delayed": "(self, work, delay)",
-    "Worker.every": "(self, interval, fn, /, *args, **kwargs)",
+    "Worker.every": "(self, interval, fn, /, *args, context=None, **kwargs)",
+    "Worker.submit": "(self, fn, /, *args, **kwargs)",
+    "Worker.map": "(self, fn, *iterables, timeout=None, chunksize=1, buffersize=None)",
+    "Worker.shutdown": "(self, wait=True, *, cancel_futures=False)",
+    "Worker.call": "(self, fn, /, *args, **kwargs)",
+    "Worker.flushed": "(self)",
     "Worker.work": "(self, fn)",
     "Worker.flush": "(self, timeout=None)",
     "Worker.drain": "(self, timeout=None)",
@@ -59,6 +70,7 @@ SIGNATURES = {
     "Work.cancel": "(self, wait=True)",
     "Work.disable": "(self)",
     "Work.enable": "(self)",
+    "Work.flushed": "(self)",
     "BoundWork.queue": "(self)",
 }
 
@@ -95,7 +107,8 @@ def test_backend_names_itself(kw):
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_class_has_the_members(kw, name):
-    expected = MEMBERS[name] | (set() if name in ("Worker", "Work") else MEMBERS["Work"])
+    is_work = name not in ("Worker", "Work", "Future")
+    expected = MEMBERS[name] | (MEMBERS["Work"] if is_work else set())
     assert public_members(getattr(kw, name)) == expected
 
 
@@ -123,6 +136,7 @@ def test_member_has_a_docstring(kw, name):
 def test_delayed_works_are_works_and_periodic_ones_delayed(kw):
     assert issubclass(kw.DelayedWork, kw.Work)
     assert issubclass(kw.PeriodicWork, kw.DelayedWork)
+    assert issubclass(kw.NativeWork, kw.DelayedWork)
 
 
 def test_works_of_one_backend_are_refused_by_the_other():

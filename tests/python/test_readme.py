@@ -60,7 +60,7 @@ def test_c_example_compiles_and_runs(tmp_path):
 def test_links_lead_somewhere():
     for text, base in (
         (README, ROOT),
-        *((p.read_text(), p.parent) for p in (ROOT / "docs").glob("*.md")),
+        *((p.read_text(), p.parent) for p in (ROOT / "docs").rglob("*.md")),
     ):
         for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)\s]*)?(?: \"[^\"]*\")?\)", text):
             assert (base / target).exists(), target

@@ -161,7 +161,7 @@ def test_the_cdef_agrees_with_the_headers(tmp_path):
     )
     assert changed != (binding / "binding.cdef").read_text()
     (tmp_path / "binding.cdef").write_text(changed)
-    for name in ("binding.h", "worker.c"):
+    for name in ("binding.h", "future.h", "worker.c"):
         (tmp_path / name).write_text((binding / name).read_text())
     include[1] = f"-I{tmp_path}"
     failed = subprocess.run(

@@ -172,6 +172,32 @@ def test_shorter_limit_comes_before_a_longer_one(kw, reports):
     assert "'strict'" in text
 
 
+def test_watched_workers_come_and_go_on_many_threads(kw, reports):
+    """Whatever looks after all of them is made once, and ends with the last one."""
+    everybody = threading.Barrier(6)
+
+    def body():
+        for _ in range(5):
+            everybody.wait(LIMIT)
+            with kw.Worker(watchdog=LIMIT) as worker:
+                assert worker.submit(lambda: 7).result() == 7
+
+    for caller in [Background(body) for _ in range(6)]:
+        caller.result()
+    assert [str(report.message) for report in reports] == []
+
+
+def test_queueing_that_takes_its_time_is_no_excuse(kw, reports):
+    """The queueing thread is held up; a run that begins late is reported all the same."""
+    with kw.Worker("sensor", watchdog=SHORT) as worker:
+        for count in range(1, 40):
+            gate = hold(kw, worker)
+            wait_until(lambda count=count: len(reports) >= count)
+            gate.open()
+            worker.flush()
+    assert len(reports) == 39
+
+
 def test_native_work_is_reported(kw, reports):
     gate = Gate()
     native = Callback(lambda _: gate())
