@@ -389,11 +389,11 @@ class Core:
         status.pending = 0
         status.origin = None
         if not status.executing:
-            status.owner = None
             if status.future is not None:
                 status.future._fate = BrokenThreadPool(_BROKEN) if self.broken else CancelledError()
                 self.unrun.append(status.future)
                 status.future = None
+            status.owner = None  # last: who sees none, without the lock, looks for a fate
         self.cancelled += 1
         self.give_a_place_away()
         self.look_at_watches(status)
@@ -757,6 +757,10 @@ class Core:
 
     def wait_for_call(self, future: Future[Any], seconds: float | None) -> bool:
         """Wait until nothing is to come of a call. False: the time has run out."""
+        with self.lock:
+            # One that fork has met half-way, and so on no list, has not been told of it.
+            if self.left_behind and not future._is_over():
+                raise RuntimeError(_LEFT_BEHIND)
         with self.waiting(future._is_over):
             return self.sleep_until(future._is_over, seconds)
 
