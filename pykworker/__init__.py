@@ -108,6 +108,10 @@ def get_include() -> str:
     that queue works in C on a worker that was made in Python.
 
     Raises FileNotFoundError when the headers are not there.
+
+    >>> import pathlib
+    >>> (pathlib.Path(kw.get_include()) / "kthread_worker.h").is_file()
+    True
     """
     package = Path(__file__).resolve().parent
     for folder in (package / "include", package.parent / "src"):

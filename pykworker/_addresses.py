@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["code_address", "data_address"]
+__all__ = ["callable_at", "code_address", "data_address"]
 
 _FunctionPointer: Any = ctypes._CFuncPtr  # type: ignore[attr-defined]
 _SimpleData: Any = ctypes._SimpleCData
@@ -189,3 +189,8 @@ def data_address(value: object) -> int | None:
             f"structure, not {type(value).__name__}"
         )
     return pointer
+
+
+def callable_at(address: int) -> Callable[[int | None], None]:
+    """What calls the function at an address, without the GIL."""
+    return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)

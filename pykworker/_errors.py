@@ -21,4 +21,13 @@ class DeadlockError(RuntimeError):
 
     Only workers are followed: a callback that waits for a plain lock, or joins a plain thread
     which waits for the worker in turn, is a deadlock that nobody notices.
+
+    >>> with kw.Worker() as worker:
+    ...     def wait_for_oneself():
+    ...         try:
+    ...             worker.flush()
+    ...         except kw.DeadlockError:
+    ...             print("would have been for ever")
+    ...     assert worker.queue(kw.Work(wait_for_oneself))
+    would have been for ever
     """

@@ -8,10 +8,10 @@ that are declared here.
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import contextvars
 import itertools
 import queue
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -70,6 +70,9 @@ class ExecutorMethods(concurrent.futures.Executor):
             """Pass a place on that was handed over and is not made use of."""
 
         @property
+        def ident(self) -> int | None: ...
+
+        @property
         def _max_pending(self) -> int | None: ...
 
     # -- concurrent.futures
@@ -96,6 +99,10 @@ class ExecutorMethods(concurrent.futures.Executor):
         1; RuntimeError and ``queue.Full`` as :meth:`submit`.
 
         From any thread; its iterator waits. As ``concurrent.futures.Executor.map``.
+
+        >>> with kw.Worker() as worker:
+        ...     list(worker.map(pow, [1, 2, 3], [2, 2, 2], buffersize=2))
+        [1, 4, 9]
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
@@ -124,11 +131,16 @@ class ExecutorMethods(concurrent.futures.Executor):
 
         From any thread; sleeps with *wait*; Ctrl-C ends the wait. As
         ``concurrent.futures.Executor.shutdown``.
+
+        >>> worker = kw.Worker()
+        >>> worker.freeze()
+        >>> future = worker.submit(print, "never")
+        >>> worker.shutdown(cancel_futures=True)
+        >>> future.cancelled()
+        True
         """
-        if wait and cancel_futures:
-            # A deadlock is to be told before anything changes.
-            with contextlib.suppress(TimeoutError):
-                self.destroy(0)
+        if wait and self.ident == threading.get_ident():
+            self.destroy(0)  # a deadlock, told before anything changes
         if cancel_futures or not wait:
             self._close(cancel_futures)
         if wait:
@@ -156,6 +168,13 @@ class ExecutorMethods(concurrent.futures.Executor):
         a RuntimeError. RuntimeError as :meth:`submit`.
 
         From a coroutine on an asyncio loop. As ``asyncio.to_thread``.
+
+        >>> import asyncio
+        >>> async def main():
+        ...     async with kw.Worker() as worker:
+        ...         return await worker.call(divmod, 7, 2)
+        >>> asyncio.run(main())
+        (3, 1)
         """
         import asyncio
 
@@ -185,6 +204,14 @@ class ExecutorMethods(concurrent.futures.Executor):
         Raises RuntimeError in a forked child when something was pending in the parent.
 
         From a coroutine on an asyncio loop.
+
+        >>> import asyncio
+        >>> async def main():
+        ...     async with kw.Worker() as worker:
+        ...         worker.queue(kw.Work(print, "written"))
+        ...         await worker.flushed()
+        >>> asyncio.run(main())
+        written
         """
         await wait_for(self._watch_flush)
 
@@ -218,7 +245,7 @@ class _InFlight(Generic[_R]):
         calls: Iterator[tuple[Callable[..., _R], tuple[Any, ...]]],
         most: int | None,
     ) -> None:
-        self._executor = executor
+        self._executor: concurrent.futures.Executor | None = executor
         self._calls = calls
         self._most = most
         self._refused: tuple[Callable[..., _R], tuple[Any, ...]] | None = None
@@ -232,7 +259,8 @@ class _InFlight(Generic[_R]):
     def _fill(self) -> None:
         while self._most is None or len(self._futures) < self._most:
             call, self._refused = self._refused or next(self._calls, None), None
-            if call is None:
+            if call is None or self._executor is None:
+                self._executor = None  # which may go, though its results are still asked for
                 return
             fn, args = call
             try:

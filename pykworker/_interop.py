@@ -32,6 +32,11 @@ def get_ffibuilder() -> FFI:
     them by ``pykworker.h``.
 
     Returns a new ``cffi.FFI``. Raises ImportError without cffi's builder.
+
+    >>> import cffi
+    >>> builder = cffi.FFI()
+    >>> builder.include(kw.get_ffibuilder())
+    >>> builder.cdef("struct sample { struct kthread_work work; long n; };")
     """
     from cffi import FFI
 
@@ -62,6 +67,11 @@ def worker_pointer(worker: Worker) -> Any:
     RuntimeError when its ``__init__`` was not called.
 
     From any thread; never waits.
+
+    >>> with kw.Worker() as worker:
+    ...     pointer = kw.worker_pointer(worker)
+    ...     kw.lib.kthread_flush_worker(pointer)
+    0
     """
     if not isinstance(worker, Worker):
         raise TypeError(f"worker_pointer() takes a Worker, not {type(worker).__name__}")

@@ -41,7 +41,7 @@ class Watched(Protocol):
         ...
 
     def tell_busy(self, wanted: bool) -> None:
-        """Call Watchdog.begin() as soon as something is about to be queued; once."""
+        """Call Watchdog.begin() as soon as something was queued; once."""
 
 
 class Watchdog:
@@ -85,7 +85,7 @@ class Watchdog:
         worker.shutdown(wait=False)
 
     def begin(self, core: Watched) -> None:
-        """Something is about to be queued on a worker that had nothing to do."""
+        """Something was queued on a worker that had nothing to do."""
         worker = self._worker
         if core.watchdog is not None and worker is not None:
             look = _Look(weakref.ref(core), self._looks)

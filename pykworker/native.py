@@ -24,6 +24,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures.thread import BrokenThreadPool
@@ -235,6 +236,7 @@ class _Core:
         self.origins = Origins(self.runs_begun) if traceback else None
         self.closed = False  # destroy was called
         self.broken = False  # the initializer has failed
+        self.gone = False  # destroyed, or left behind by fork
         self.rooms: deque[_Waiter] = deque()  # those that wait for a place on the list
         self.ends: list[_Waiter] = []  # those that wait for the thread to leave
         self.hooks: dict[str, _Hook] = {}  # by the event
@@ -276,7 +278,9 @@ class _Core:
         if result != -errno.EDEADLK:
             self.has_closed()
         if result == 0:
+            self.gone = True
             _live.discard(self)
+            _with_thread.discard(self)
             if self.watchdog is not None:
                 _watchdog.discard(self)
         return result
@@ -386,7 +390,7 @@ class _Core:
             self.origins.note(work)
 
     def busy(self) -> None:
-        """Something is about to be queued, and nobody looks."""
+        """Something was queued, and nobody looks."""
         _watchdog.begin(self)
 
     def trace(self, event: str, work: Work[Any]) -> None:
@@ -416,8 +420,8 @@ class _Core:
         return self.runs_begun(), self.current_work(), lib.pykw_worker_ident(self.handle) or None
 
     def has_nothing_to_do(self) -> bool:
-        stats = self.stats()
-        return not (stats["pending"] or stats["delayed"] or self.current_work())
+        # Not current_work(): a run that has begun is shown there when its thread has the GIL.
+        return not self.stats()["delayed"] and lib.pykw_flush_worker(self.handle, 0, 0) == 0
 
     def tell_busy(self, wanted: bool) -> None:
         lib.pykw_worker_tell(self.handle, _BUSY, wanted)
@@ -436,7 +440,10 @@ def _is_interrupt(failure: BaseException) -> bool:
     )
 
 
-_live: set[_Core] = set()  # those whose thread may call
+# All that are not destroyed. Those without a thread of their own are nobody's but the user's: a
+# cycle through their callbacks is garbage as soon as he has let go of it.
+_live: weakref.WeakSet[_Core] = weakref.WeakSet()
+_with_thread: set[_Core] = set()
 _watchdog = Watchdog(lambda: Worker("pykworker-watchdog", daemon=True))
 
 
@@ -459,6 +466,12 @@ class Work(WorkBase, Generic[_R]):
     A work never runs twice at once. It may be queued any number of times, by its own callback
     too, and on another worker once it is idle. Nothing need be kept: a worker holds what is
     queued on it until it has run. As ``struct kthread_work``.
+
+    >>> with kw.Worker() as worker:
+    ...     greet = kw.Work(print, "hello", sep="-")
+    ...     assert worker.queue(greet)
+    ...     greet.flush()
+    hello
     """
 
     __slots__ = ("__weakref__",)
@@ -498,6 +511,14 @@ class Work(WorkBase, Generic[_R]):
         in a forked child for a work that was pending in the parent.
 
         From any thread; sleeps; Ctrl-C ends it. As ``kthread_flush_work``.
+
+        >>> done = []
+        >>> with kw.Worker() as worker:
+        ...     work = kw.Work(done.append, 1)
+        ...     assert worker.queue(work)
+        ...     work.flush()
+        ...     done
+        [1]
         """
         handle = self._handle
         if timeout is None:
@@ -528,6 +549,12 @@ class Work(WorkBase, Generic[_R]):
         From any thread; sleeps with *wait*; Ctrl-C ends the wait, the pending run stays
         dropped and the work may be queued again. As ``kthread_cancel_work_sync`` and, without
         *wait*, ``kthread_cancel_work``.
+
+        >>> with kw.Worker(start=False) as worker:
+        ...     work = kw.Work(print, "never")
+        ...     assert worker.queue(work)
+        ...     work.cancel(), work.cancel(), work.pending
+        (True, False, False)
         """
         return self._drop("wait" if wait else "now")
 
@@ -537,6 +564,11 @@ class Work(WorkBase, Generic[_R]):
         Waits, returns and raises as :meth:`cancel`; whoever gets an error has not disabled it.
 
         From any thread; sleeps; Ctrl-C ends it. As the kernel's ``disable_work_sync``.
+
+        >>> with kw.Worker() as worker:
+        ...     work = kw.Work(print)
+        ...     work.disable(), worker.queue(work)
+        (False, False)
         """
         return self._drop("disable")
 
@@ -554,6 +586,12 @@ class Work(WorkBase, Generic[_R]):
         Raises RuntimeError when it is not disabled.
 
         From any thread, callbacks included; never waits. As the kernel's ``enable_work``.
+
+        >>> work = kw.Work(print)
+        >>> work.disable()
+        False
+        >>> work.enable()
+        True
         """
         enabled = self._enable()
         if enabled is None:
@@ -569,6 +607,15 @@ class Work(WorkBase, Generic[_R]):
         Raises RuntimeError in a forked child for a work that was pending in the parent.
 
         From a coroutine on an asyncio loop.
+
+        >>> import asyncio
+        >>> async def main():
+        ...     async with kw.Worker() as worker:
+        ...         work = kw.Work(print, "measured")
+        ...         worker.queue(work)
+        ...         await work.flushed()
+        >>> asyncio.run(main())
+        measured
         """
         await wait_for(self._watch_flush)
 
@@ -593,6 +640,16 @@ class BoundWork(Work[_R], Generic[_P, _R]):
 
     It holds its worker. Called like the function that it wraps, it calls that function at
     once, on the calling thread; :meth:`queue` has the worker call it, without arguments.
+
+    >>> with kw.Worker("device") as worker:
+    ...     @worker.work
+    ...     def poll(channel=0):
+    ...         print("channel", channel)
+    ...     assert poll.queue()  # on the worker's thread
+    ...     poll.flush()
+    ...     poll(3)  # here and now
+    channel 0
+    channel 3
     """
 
     __slots__ = ("__dict__", "_worker")
@@ -604,11 +661,22 @@ class BoundWork(Work[_R], Generic[_P, _R]):
 
     @property
     def worker(self) -> Worker:
-        """The worker that :meth:`queue` queues on."""
+        """The worker that :meth:`queue` queues on.
+
+        >>> with kw.Worker("device") as worker:
+        ...     worker.work(print).worker is worker
+        True
+        """
         return self._worker
 
     def queue(self) -> bool:
-        """Queue it on its worker; returns and raises as :meth:`Worker.queue`."""
+        """Queue it on its worker; returns and raises as :meth:`Worker.queue`.
+
+        >>> with kw.Worker(start=False) as worker:
+        ...     poll = worker.work(print)
+        ...     poll.queue(), poll.queue()
+        (True, False)
+        """
         return self._worker.queue(self)
 
     def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -622,6 +690,13 @@ class DelayedWork(Work[_R]):
 
     See :meth:`Worker.queue_delayed` and :meth:`Worker.mod_delayed`. It is pending while its
     timer runs. As ``struct kthread_delayed_work``.
+
+    >>> save = kw.DelayedWork(print, "saved")
+    >>> with kw.Worker() as worker:
+    ...     for key in "abc":  # each key puts it off
+    ...         _ = worker.mod_delayed(save, 60)
+    ...     save.flush()  # now, rather than then
+    saved
     """
 
     __slots__ = ()
@@ -653,6 +728,13 @@ class DelayedWork(Work[_R]):
         """Seconds until its timer runs out, 0.0 at the least; None: no timer runs.
 
         A live snapshot, stale when read.
+
+        >>> with kw.Worker() as worker:
+        ...     later = kw.DelayedWork(print)
+        ...     before = later.remaining
+        ...     assert worker.queue_delayed(later, 60)
+        ...     before, 0 < later.remaining <= 60
+        (None, True)
         """
         nanoseconds = self._remaining()
         return None if nanoseconds is None else nanoseconds / 1e9
@@ -672,6 +754,16 @@ class NativeWork(DelayedWork[None]):
     Raises TypeError for any other kind and, where its type tells, for a function that takes or
     returns anything else, or that needs the GIL; ValueError for an address that cannot be one.
     An int that is no address of such a function crashes the process.
+
+    >>> import ctypes
+    >>> free = ctypes.CDLL(None).free  # void free(void *), which does nothing with NULL
+    >>> free.argtypes, free.restype = [ctypes.c_void_p], None
+    >>> with kw.Worker() as worker:
+    ...     work = kw.NativeWork(free)
+    ...     assert worker.queue(work)
+    ...     work.flush()
+    ...     worker.stats()["executed"]
+    1
     """
 
     __slots__ = ("_address",)
@@ -686,12 +778,22 @@ class NativeWork(DelayedWork[None]):
 
     @property
     def address(self) -> int:
-        """Where the code is."""
+        """Where the code is.
+
+        >>> hex(kw.NativeWork(0x1000).address)
+        '0x1000'
+        """
         return self._address
 
     @property
     def data(self) -> object:
-        """The data as it was given."""
+        """The data as it was given.
+
+        >>> import ctypes
+        >>> sample = (ctypes.c_double * 8)()
+        >>> kw.NativeWork(0x1000, sample).data is sample
+        True
+        """
         return self.args[0]
 
     def __repr__(self) -> str:
@@ -709,6 +811,17 @@ class PeriodicWork(DelayedWork[_R]):
     other. :attr:`fn` may be a :class:`NativeWork`: then its code runs at each tick, without the
     GIL. A flush has the present tick run now, and leaves the later ones where they were;
     :meth:`Worker.mod_delayed` moves the next tick, and the later ones with it.
+
+    >>> ticks = []
+    >>> def tick():
+    ...     ticks.append(1)
+    ...     return kw.CANCEL if len(ticks) == 3 else None
+    >>> with kw.Worker() as worker:
+    ...     beat = worker.every(0.001, tick)
+    ...     while beat.pending or beat.executing:
+    ...         pass
+    >>> len(ticks)
+    3
     """
 
     __slots__ = ("_interval",)
@@ -734,12 +847,22 @@ class PeriodicWork(DelayedWork[_R]):
 
     @property
     def interval(self) -> float:
-        """Seconds from one tick to the next."""
+        """Seconds from one tick to the next.
+
+        >>> with kw.Worker() as worker:
+        ...     worker.every(60, print).interval
+        60.0
+        """
         return self._interval
 
     @property
     def missed(self) -> int:
-        """How many ticks were skipped, since they had passed when a run began."""
+        """How many ticks were skipped, since they had passed when a run began.
+
+        >>> with kw.Worker() as worker:
+        ...     worker.every(60, print).missed
+        0
+        """
         return self._missed
 
 
@@ -761,6 +884,11 @@ class Future(FutureBase, concurrent.futures.Future[_R]):
     A :class:`concurrent.futures.Future` in all: ``concurrent.futures.wait``, ``as_completed``
     and ``asyncio.wrap_future`` take it. :meth:`result` and :meth:`exception` wait as a flush
     does: a deadlock is told, and :meth:`cancel` takes the call off the worker's list.
+
+    >>> with kw.Worker() as worker:
+    ...     future = worker.submit(pow, 2, 10)
+    ...     future.result()
+    1024
     """
 
     __slots__ = ()
@@ -836,6 +964,10 @@ class Worker(WorkerBase, ExecutorMethods):
 
     ``with Worker() as worker:`` destroys it at the end. One that is dropped without that gives a
     ResourceWarning, still runs what is pending, and ends. As ``kthread_run_worker``.
+
+    >>> with kw.Worker("sensor") as worker:
+    ...     worker.submit(lambda: 6 * 7).result()
+    42
     """
 
     def __init__(
@@ -913,6 +1045,12 @@ class Worker(WorkerBase, ExecutorMethods):
 
         From any thread, callbacks included; never waits. O(log n) of n timers. As
         ``kthread_queue_delayed_work``.
+
+        >>> with kw.Worker() as worker:
+        ...     later = kw.DelayedWork(print, "cut short by the flush")
+        ...     assert worker.queue_delayed(later, 60)
+        ...     later.flush()
+        cut short by the flush
         """
         if not isinstance(work, DelayedWork):
             raise TypeError(f"queue_delayed() takes a DelayedWork, not {type(work).__name__}")
@@ -932,6 +1070,11 @@ class Worker(WorkerBase, ExecutorMethods):
 
         From any thread, callbacks included; never waits. O(log n) of n timers. As
         ``kthread_mod_delayed_work``.
+
+        >>> with kw.Worker() as worker:
+        ...     later = kw.DelayedWork(print)
+        ...     [worker.mod_delayed(later, 60), worker.mod_delayed(later, 90)]
+        [False, True]
         """
         if not isinstance(work, DelayedWork):
             raise TypeError(f"mod_delayed() takes a DelayedWork, not {type(work).__name__}")
@@ -978,6 +1121,15 @@ class Worker(WorkerBase, ExecutorMethods):
         ValueError for one that is 0, negative, infinite or NaN; RuntimeError as :meth:`queue`.
 
         From any thread, callbacks included; never waits.
+
+        >>> import threading
+        >>> twice = threading.Semaphore(0)
+        >>> with kw.Worker() as worker:
+        ...     beat = worker.every(0.001, twice.release)
+        ...     for _ in range(2):
+        ...         assert twice.acquire(timeout=60)
+        ...     beat.cancel()
+        True
         """
         work = PeriodicWork(interval, fn, *args, context=context, **kwargs)
         nanoseconds = _interval_ns(work.interval)
@@ -1024,6 +1176,14 @@ class Worker(WorkerBase, ExecutorMethods):
         """Make *fn* a work bound to this worker; a decorator.
 
         Raises TypeError when *fn* cannot be called.
+
+        >>> with kw.Worker() as worker:
+        ...     @worker.work
+        ...     def refresh():
+        ...         print("refreshed")
+        ...     assert refresh.queue()
+        ...     refresh.flush()
+        refreshed
         """
         return BoundWork(self, fn)
 
@@ -1040,6 +1200,14 @@ class Worker(WorkerBase, ExecutorMethods):
 
         From any thread but the worker's own; sleeps; Ctrl-C ends it. As
         ``kthread_flush_worker``.
+
+        >>> done = []
+        >>> with kw.Worker() as worker:
+        ...     for n in range(3):
+        ...         assert worker.queue(kw.Work(done.append, n))
+        ...     worker.flush()
+        ...     done
+        [0, 1, 2]
         """
         handle = self._core.handle
         result = _wait(
@@ -1062,6 +1230,18 @@ class Worker(WorkerBase, ExecutorMethods):
 
         From any thread but the worker's own; sleeps; Ctrl-C ends it. As the kernel's
         ``drain_workqueue``.
+
+        >>> left = [3, 2, 1]
+        >>> with kw.Worker() as worker:
+        ...     @worker.work
+        ...     def step():
+        ...         left.pop()
+        ...         if left:
+        ...             step.queue()
+        ...     assert step.queue()
+        ...     worker.drain()  # counts what it queues itself
+        ...     left
+        []
         """
         result = self._drain(_nanoseconds(timeout_seconds(timeout)))
         if result:
@@ -1074,6 +1254,14 @@ class Worker(WorkerBase, ExecutorMethods):
 
         Raises RuntimeError when it has a thread already, is destroyed, or was left behind by
         fork, and when the system has no room for a thread.
+
+        >>> worker, ran = kw.Worker(start=False), []
+        >>> worker.queue(kw.Work(ran.append, "as soon as it has a thread"))
+        True
+        >>> worker.start()
+        >>> worker.destroy()
+        >>> ran
+        ['as soon as it has a thread']
         """
         _start(self._core)
 
@@ -1085,6 +1273,13 @@ class Worker(WorkerBase, ExecutorMethods):
         ends it, also out of a callback, with KeyboardInterrupt; what is pending stays so.
 
         As ``kthread_worker_fn``.
+
+        >>> worker = kw.Worker(start=False)
+        >>> worker.queue_many([kw.Work(print, "on this very thread"), kw.Work(worker.stop)])
+        2
+        >>> worker.run()
+        on this very thread
+        >>> worker.destroy()
         """
         _serve_here(self._core, lib.pykw_worker_run)
 
@@ -1104,6 +1299,12 @@ class Worker(WorkerBase, ExecutorMethods):
 
         From any thread that serves no worker; waits for nothing but the callbacks. As
         ``kthread_worker_run_pending``.
+
+        >>> with kw.Worker(start=False) as worker:
+        ...     assert worker.queue(kw.Work(print, "within the loop"))
+        ...     worker.run_pending(), worker.run_pending()
+        within the loop
+        (1, 0)
         """
         count = _serve_here(self._core, lib.pykw_worker_run_pending)
         return 0 if self._core.broken else count
@@ -1120,6 +1321,14 @@ class Worker(WorkerBase, ExecutorMethods):
         system has no room; NotImplementedError where this is not Linux.
 
         From any thread; never waits. As ``kthread_worker_fd``.
+
+        >>> import select
+        >>> with kw.Worker(start=False) as worker:
+        ...     fd = worker.fileno()
+        ...     assert worker.queue(kw.Work(print, "called by the loop"))
+        ...     readable, _, _ = select.select([fd], [], [])
+        ...     assert readable == [fd] and worker.run_pending() == 1
+        called by the loop
         """
         self._core.refuse_if_unusable()
         fd: int = lib.pykw_worker_fd(self._core.handle)
@@ -1142,12 +1351,20 @@ class Worker(WorkerBase, ExecutorMethods):
         again to wait; DeadlockError from a callback that this worker waits for.
 
         From any thread; sleeps; Ctrl-C ends the wait. As ``kthread_stop``.
+
+        >>> worker = kw.Worker()
+        >>> worker.stop()
+        >>> worker.is_alive(), worker.queue(kw.Work(print))
+        (False, True)
+        >>> worker.destroy()
         """
         core = self._core
         seconds = timeout_seconds(timeout)
         result = _wait(lambda _, ns: lib.pykw_worker_stop(core.handle, ns), seconds)
         if result and result != -errno.ESHUTDOWN and not _has_no_thread_left(result):
             _refuse(result, "the callback did not end in time")
+        if not self.is_alive():
+            _with_thread.discard(core)
 
     def freeze(self, timeout: float | None = None) -> None:
         """Have it rest; returns when it does, between two works.
@@ -1163,6 +1380,13 @@ class Worker(WorkerBase, ExecutorMethods):
         behind by fork.
 
         From any thread but the worker's own; sleeps; Ctrl-C ends it. As the kernel's freezer.
+
+        >>> with kw.Worker() as worker:
+        ...     worker.freeze()
+        ...     work = kw.Work(print, "thawed")
+        ...     assert worker.queue(work) and work.pending
+        ...     worker.thaw()
+        thawed
         """
         core = self._core
         seconds = timeout_seconds(timeout)
@@ -1171,7 +1395,14 @@ class Worker(WorkerBase, ExecutorMethods):
             _refuse(result, "the worker did not come to rest in time")
 
     def thaw(self) -> None:
-        """Let it go on. Does nothing when it is not frozen. From any thread; never waits."""
+        """Let it go on. Does nothing when it is not frozen. From any thread; never waits.
+
+        >>> with kw.Worker() as worker:
+        ...     worker.freeze()
+        ...     worker.thaw()
+        ...     worker.submit(len, "abc").result()
+        3
+        """
         lib.pykw_worker_thaw(self._core.handle)
 
     def destroy(self, timeout: float | None = None) -> None:
@@ -1188,6 +1419,16 @@ class Worker(WorkerBase, ExecutorMethods):
 
         From any thread but the worker's own; sleeps; Ctrl-C ends the wait. As
         ``kthread_destroy_worker``.
+
+        >>> worker = kw.Worker()
+        >>> worker.queue(kw.Work(print, "what is pending is run"))
+        True
+        >>> worker.destroy()
+        what is pending is run
+        >>> worker.queue(kw.Work(print))
+        Traceback (most recent call last):
+            ...
+        RuntimeError: cannot schedule new futures after shutdown
         """
         result = self._core.destroy(timeout_seconds(timeout))
         if result:
@@ -1197,31 +1438,69 @@ class Worker(WorkerBase, ExecutorMethods):
 
     @property
     def name(self) -> str:
-        """Its name, and the whole name of its thread."""
+        """Its name, and the whole name of its thread.
+
+        >>> import threading
+        >>> with kw.Worker("sensor") as worker:
+        ...     worker.name, worker.submit(lambda: threading.current_thread().name).result()
+        ('sensor', 'sensor')
+        """
         return self._core.name
 
     @property
     def daemon(self) -> bool:
-        """Whether the interpreter's exit drops what is pending."""
+        """Whether the interpreter's exit drops what is pending.
+
+        >>> with kw.Worker(daemon=True) as worker:
+        ...     worker.daemon
+        True
+        """
         return self._core.daemon
 
     @property
     def ident(self) -> int | None:
-        """``threading.get_ident()`` of the attached thread; None without one."""
+        """``threading.get_ident()`` of the attached thread; None without one.
+
+        >>> import threading
+        >>> with kw.Worker() as worker:
+        ...     worker.ident == worker.submit(threading.get_ident).result()
+        True
+        """
         return lib.pykw_worker_ident(self._core.handle) or None
 
     @property
     def native_id(self) -> int | None:
-        """``threading.get_native_id()`` of the attached thread; None without one."""
+        """``threading.get_native_id()`` of the attached thread; None without one.
+
+        >>> import threading
+        >>> with kw.Worker() as worker:
+        ...     worker.native_id == worker.submit(threading.get_native_id).result()
+        True
+        """
         return lib.pykw_worker_native_id(self._core.handle) or None
 
     def is_alive(self) -> bool:
-        """True while a thread is attached: a live snapshot, stale when read."""
+        """True while a thread is attached: a live snapshot, stale when read.
+
+        >>> with kw.Worker(start=False) as worker:
+        ...     before = worker.is_alive()
+        ...     worker.start()
+        ...     before, worker.is_alive()
+        (False, True)
+        """
         return self.native_id is not None
 
     @property
     def current_work(self) -> Work[Any] | None:
-        """The work whose callback runs now; None: none. A live snapshot, stale when read."""
+        """The work whose callback runs now; None: none. A live snapshot, stale when read.
+
+        >>> with kw.Worker() as worker:
+        ...     @worker.work
+        ...     def look():
+        ...         print(worker.current_work is look)
+        ...     assert look.queue()
+        True
+        """
         return self._core.current_work()
 
     @property
@@ -1233,6 +1512,11 @@ class Worker(WorkerBase, ExecutorMethods):
         is called under no lock, and what it raises goes to ``sys.unraisablehook``.
 
         Setting it raises TypeError for what cannot be called.
+
+        >>> with kw.Worker() as worker:
+        ...     worker.on_queue = lambda work: print("queued", work.args)
+        ...     assert worker.queue(kw.Work(abs, -1))
+        queued (-1,)
         """
         return self._core.hooks.get("queue")
 
@@ -1242,7 +1526,13 @@ class Worker(WorkerBase, ExecutorMethods):
 
     @property
     def on_start(self) -> _Hook | None:
-        """Called with each work right before its callback, on the worker's thread."""
+        """Called with each work right before its callback, on the worker's thread.
+
+        >>> with kw.Worker() as worker:
+        ...     worker.on_start = lambda work: print("begins", work.args)
+        ...     assert worker.queue(kw.Work(abs, -1))
+        begins (-1,)
+        """
         return self._core.hooks.get("start")
 
     @on_start.setter
@@ -1251,7 +1541,13 @@ class Worker(WorkerBase, ExecutorMethods):
 
     @property
     def on_end(self) -> _Hook | None:
-        """Called with each work right after its callback, on the worker's thread."""
+        """Called with each work right after its callback, on the worker's thread.
+
+        >>> with kw.Worker() as worker:
+        ...     worker.on_end = lambda work: print("has ended", work.args)
+        ...     assert worker.queue(kw.Work(abs, -1))
+        has ended (-1,)
+        """
         return self._core.hooks.get("end")
 
     @on_end.setter
@@ -1266,6 +1562,13 @@ class Worker(WorkerBase, ExecutorMethods):
         destroy. ``pending``: on the list now. ``delayed``: timers that run now. ``sleeps``:
         times it went to sleep for want of works. ``poll_hits``: times that polling spared it
         the sleep.
+
+        >>> with kw.Worker(start=False) as worker:
+        ...     work = kw.Work(print)
+        ...     answers = [worker.queue(work), worker.queue(work)]
+        ...     stats = worker.stats()
+        ...     answers, stats["queued"], stats["coalesced"], stats["pending"]
+        ([True, False], 1, 1, 1)
         """
         return self._core.stats()
 
@@ -1284,7 +1587,7 @@ class Worker(WorkerBase, ExecutorMethods):
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         core = getattr(self, "_core", None)
-        if core is None or core.closed or core not in _live:
+        if core is None or core.closed or core.gone:
             return
         try:
             _warn(f"worker was never destroyed: {self!r}", ResourceWarning, source=self)
@@ -1300,6 +1603,7 @@ def _start(core: _Core) -> None:
     result = lib.pykw_worker_start(core.handle)
     if result:
         _refuse(result, "")
+    _with_thread.add(core)
 
 
 def _serve_here(core: _Core, call: Callable[[int, bool], int]) -> int:
@@ -1328,6 +1632,12 @@ def current_work() -> Work[Any] | None:
     """The work whose callback runs on the calling thread; None: none does.
 
     From any thread; never waits. As ``kthread_current_work``.
+
+    >>> with kw.Worker() as worker:
+    ...     assert worker.queue(kw.Work(lambda: print(kw.current_work().executing)))
+    True
+    >>> kw.current_work() is None
+    True
     """
     found: list[Work[Any]] = []
     lib.pykw_current_work(id(found))
@@ -1341,6 +1651,18 @@ def should_stop() -> bool:
     interpreter included.
 
     Raises RuntimeError outside a worker's callback. As ``kthread_should_stop``.
+
+    >>> import threading
+    >>> entered = threading.Event()
+    >>> def measure():
+    ...     entered.set()
+    ...     while not kw.should_stop():
+    ...         pass
+    ...     print("gives way")
+    >>> with kw.Worker() as worker:
+    ...     assert worker.queue(kw.Work(measure))
+    ...     assert entered.wait(60)
+    gives way
     """
     answer = lib.pykw_should_stop()
     if answer < 0:
@@ -1381,9 +1703,11 @@ def _after_fork_in_child() -> None:
     """C has marked the workers; nobody is to be warned of one that is the parent's."""
     _mend_main_thread(threading.main_thread())
     for core in _live:
+        core.gone = True
         lib.pykw_worker_after_fork(core.handle)
     _left_behind.extend(_live)  # the child may have been forked by a callback, and be in C
     _live.clear()
+    _with_thread.clear()
     _orphans.clear()
     _watchdog.after_fork()
 
@@ -1395,6 +1719,7 @@ if hasattr(os, "register_at_fork"):
 # --- exit --------------------------------------------------------------------------------------
 
 _exiting = False
+_A_MOMENT = 1.0  # for what takes some microseconds
 
 
 def _at_exit() -> None:
@@ -1405,7 +1730,9 @@ def _at_exit() -> None:
     given_up: set[_Core] = set()
     begin = time.monotonic()
     # One may have been made until just now. The watchdog's own goes on meanwhile.
-    while cores := [core for core in _live if core not in given_up and not _watchdog.is_mine(core)]:
+    while cores := [
+        core for core in _all_live() if core not in given_up and not _watchdog.is_mine(core)
+    ]:
         for core in cores:  # all are asked before one is waited for
             if core.daemon:
                 lib.pykw_worker_abandon(core.handle, False)
@@ -1418,6 +1745,14 @@ def _at_exit() -> None:
                 given_up.add(core)
 
 
+def _all_live() -> list[_Core]:
+    while True:
+        try:
+            return list(_live)
+        except RuntimeError:  # another thread has made one just then
+            continue
+
+
 def _destroy_at_exit(core: _Core, begin: float) -> bool:
     """Returns False: it was given up."""
     seconds = core.exit_timeout
@@ -1426,6 +1761,8 @@ def _destroy_at_exit(core: _Core, begin: float) -> bool:
     if not core.destroy(seconds):
         return True
     work, pending = core.current_work(), core.stats()["pending"]
+    if work is None and not pending and not core.destroy(_A_MOMENT):
+        return True  # it had nothing to do, but for its thread's last steps
     lib.pykw_worker_abandon(core.handle, True)
     _unraisable.report_given_up(core.name, core.exit_timeout or 0.0, work, pending)
     return False

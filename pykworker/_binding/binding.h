@@ -35,7 +35,7 @@ enum pykw_tell {
 	PYKW_TELL_LEAVE = 1 << 1,	/* leave(): that has run its last work */
 	PYKW_TELL_ROOM = 1 << 2,	/* room(): a place on the list is free; true: somebody takes it */
 	PYKW_TELL_NOTE = 1 << 3,	/* note_origin(work): it is about to be queued */
-	PYKW_TELL_BUSY = 1 << 4,	/* busy(): something is about to be queued; told once */
+	PYKW_TELL_BUSY = 1 << 4,	/* busy(): something was queued; told once */
 };
 
 /* Classes and functions of Python's that are used here, by name. */
@@ -265,6 +265,9 @@ bool pykw_may_queue(struct pykw_worker *pw, struct pykw_work *w);
 
 /* The same, and the core object is told before it is. */
 bool pykw_prepare(struct pykw_worker *pw, struct pykw_work *w);
+
+/* A work was made pending: tell who wants to know. */
+void pykw_was_queued(struct pykw_worker *pw, struct pykw_work *w);
 
 /* Queue a new call. Returns false: an exception is set. */
 bool pykw_queue_call(struct pykw_worker *pw, struct pykw_work *w);

@@ -263,8 +263,7 @@ static PyObject *submit(PyObject *self, PyObject *context, PyObject *fn, PyObjec
 		goto failed;
 	}
 	link_call(pw, call);
-	if (pw->traced)
-		pykw_trace_queue(pw, (PyObject *)call);
+	pykw_was_queued(pw, &call->work);
 	Py_DECREF((PyObject *)call);
 	return (PyObject *)f;
 failed:
@@ -548,7 +547,11 @@ PyDoc_STRVAR(result_doc,
 ":raises concurrent.futures.CancelledError: it was cancelled.\n"
 ":raises DeadlockError: from a callback of its own worker, or of one that this worker waits\n"
 "    for.\n"
-":raises RuntimeError: in a forked child, for a call that was pending in the parent.");
+":raises RuntimeError: in a forked child, for a call that was pending in the parent.\n"
+"\n"
+">>> with kw.Worker() as worker:\n"
+"...     worker.submit(int, '12').result()\n"
+"12");
 
 PyDoc_STRVAR(exception_doc,
 "exception($self, /, timeout=None)\n"
@@ -556,7 +559,11 @@ PyDoc_STRVAR(exception_doc,
 "\n"
 "Wait for the call, and return what it has raised; None: nothing.\n"
 "\n"
-"Takes and raises as result().");
+"Takes and raises as result().\n"
+"\n"
+">>> with kw.Worker() as worker:\n"
+"...     worker.submit(int, 'twelve').exception()\n"
+"ValueError(\"invalid literal for int() with base 10: 'twelve'\")");
 
 PyDoc_STRVAR(cancel_doc,
 "cancel($self, /)\n"
@@ -567,12 +574,35 @@ PyDoc_STRVAR(cancel_doc,
 "From any thread, and from callbacks; never waits.\n"
 "\n"
 ":returns: True: it is cancelled, and its worker holds neither function nor arguments any\n"
-"    more. False: it runs, or has run.");
+"    more. False: it runs, or has run.\n"
+"\n"
+">>> with kw.Worker(start=False) as worker:\n"
+"...     future = worker.submit(print, 'never')\n"
+"...     future.cancel(), worker.stats()['pending']\n"
+"(True, 0)");
 
-PyDoc_STRVAR(cancelled_doc, "cancelled($self, /)\n--\n\nReturn True if it was cancelled.");
-PyDoc_STRVAR(running_doc, "running($self, /)\n--\n\nReturn True while the call runs.");
+PyDoc_STRVAR(cancelled_doc,
+"cancelled($self, /)\n--\n\nReturn True if it was cancelled.\n"
+"\n"
+">>> with kw.Worker(start=False) as worker:\n"
+"...     future = worker.submit(print)\n"
+">>> future.cancelled()  # there was no thread to run it\n"
+"True");
+PyDoc_STRVAR(running_doc,
+"running($self, /)\n--\n\nReturn True while the call runs.\n"
+"\n"
+">>> with kw.Worker(start=False) as worker:\n"
+"...     worker.submit(print).running()\n"
+"False");
 PyDoc_STRVAR(done_doc,
-"done($self, /)\n--\n\nReturn True if the call is over, or was cancelled.");
+"done($self, /)\n--\n\nReturn True if the call is over, or was cancelled.\n"
+"\n"
+">>> with kw.Worker() as worker:\n"
+"...     future = worker.submit(print, 'done')\n"
+"...     worker.flush()\n"
+"...     future.done()\n"
+"done\n"
+"True");
 
 static PyMethodDef future_methods[] = {
 	{ "result", (PyCFunction)(void (*)(void))future_result, METH_VARARGS | METH_KEYWORDS,

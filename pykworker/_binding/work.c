@@ -819,18 +819,51 @@ static PyObject *get_handle(PyObject *self, void *unused)
 }
 
 static PyGetSetDef work_getset[] = {
-	{ "fn", get_fn, NULL, "The callable that runs.", NULL },
-	{ "args", get_args, NULL, "The positional arguments that it is called with.", NULL },
-	{ "kwargs", get_kwargs, NULL, "The keyword arguments that it is called with.", NULL },
+	{ "fn", get_fn, NULL,
+	  "The callable that runs.\n\n"
+	  ">>> kw.Work(len, 'abc').fn is len\n"
+	  "True", NULL },
+	{ "args", get_args, NULL,
+	  "The positional arguments that it is called with.\n\n"
+	  ">>> kw.Work(pow, 2, 10).args\n"
+	  "(2, 10)", NULL },
+	{ "kwargs", get_kwargs, NULL,
+	  "The keyword arguments that it is called with.\n\n"
+	  ">>> kw.Work(print, sep='-').kwargs\n"
+	  "{'sep': '-'}", NULL },
 	{ "context", get_context, NULL,
-	  "The contextvars.Context that it is called in; None: the thread's own.", NULL },
+	  "The contextvars.Context that it is called in; None: the thread's own.\n\n"
+	  ">>> import contextvars\n"
+	  ">>> context = contextvars.copy_context()\n"
+	  ">>> kw.Work(print, context=context).context is context\n"
+	  "True", NULL },
 	{ "pending", get_pending, NULL,
-	  "Whether it is queued and has not begun yet: a live snapshot.", NULL },
-	{ "executing", get_executing, NULL, "Whether it runs now: a live snapshot.", NULL },
+	  "Whether it is queued and has not begun yet: a live snapshot.\n\n"
+	  ">>> with kw.Worker(start=False) as worker:\n"
+	  "...     work = kw.Work(print)\n"
+	  "...     assert worker.queue(work)\n"
+	  "...     work.pending\n"
+	  "True", NULL },
+	{ "executing", get_executing, NULL,
+	  "Whether it runs now: a live snapshot.\n\n"
+	  ">>> with kw.Worker() as worker:\n"
+	  "...     @worker.work\n"
+	  "...     def look():\n"
+	  "...         print(look.executing, look.pending)\n"
+	  "...     assert look.queue()\n"
+	  "True False", NULL },
 	{ "coalesced", get_coalesced, NULL,
-	  "How often queueing said \"already pending\" since its last run began.", NULL },
+	  "How often queueing said \"already pending\" since its last run began.\n\n"
+	  ">>> with kw.Worker(start=False) as worker:\n"
+	  "...     work = kw.Work(print)\n"
+	  "...     answers = [worker.queue(work) for _ in range(3)]\n"
+	  "...     answers, work.coalesced\n"
+	  "([True, False, False], 2)", NULL },
 	{ "disabled", get_disabled, NULL,
-	  "Whether queueing is refused until enable() is called: a live snapshot.", NULL },
+	  "Whether queueing is refused until enable() is called: a live snapshot.\n\n"
+	  ">>> work = kw.Work(print)\n"
+	  ">>> work.disable(), work.disabled\n"
+	  "(False, True)", NULL },
 	{ "_missed", get_missed, NULL, NULL, NULL },
 	{ "_handle", get_handle, NULL, NULL, NULL },
 	{ NULL, NULL, NULL, NULL, NULL },
@@ -852,7 +885,7 @@ static PyMethodDef work_methods[] = {
 	{ NULL, NULL, 0, NULL },
 };
 
-PyDoc_STRVAR(work_doc, "WorkBase(fn, /, *args, **kwargs)\n--\n\nThe C part of Work.");
+PyDoc_STRVAR(work_doc, "WorkBase(fn, /, *args, context=None, **kwargs)\n--\n\nThe C part of Work.");
 
 static PyType_Slot work_slots[] = {
 	{ Py_tp_doc, (void *)work_doc },

@@ -322,12 +322,23 @@ static int add_one(struct pykw_worker *pw, struct kthread_batch *batch, PyObject
 			     kthread_batch_add(batch, pykw_kwork((struct pykw_work *)object)));
 }
 
+/* Once: who is told that it is busy asks for it again when there is nothing left to do. */
+void pykw_was_queued(struct pykw_worker *pw, struct pykw_work *w)
+{
+	if (pykw_tells(pw, PYKW_TELL_BUSY)) {
+		atomic_fetch_and(&pw->tells, ~(uint32_t)PYKW_TELL_BUSY);
+		pykw_tell_core(pw, "busy", NULL, NULL);
+	}
+	if (pw->traced)
+		pykw_trace_queue(pw, (PyObject *)w);
+}
+
 static PyObject *answer(struct pykw_worker *pw, PyObject *work, int result, bool queued)
 {
 	if (result < 0)
 		return raise_refusal(result);
-	if (queued && pw->traced)
-		pykw_trace_queue(pw, work);
+	if (queued)
+		pykw_was_queued(pw, (struct pykw_work *)work);
 	return PyBool_FromLong(result);
 }
 
@@ -348,7 +359,12 @@ PyDoc_STRVAR(queue_doc,
 "    being drained or is destroyed, or was left behind in the parent process by fork.\n"
 ":raises queue.Full: max_pending works are pending.\n"
 "\n"
-"As the kernel's kthread_queue_work.");
+"As the kernel's kthread_queue_work.\n"
+"\n"
+">>> with kw.Worker(start=False) as worker:\n"
+"...     work = kw.Work(print)\n"
+"...     worker.queue(work), worker.queue(work)  # the second one changes nothing\n"
+"(True, False)");
 
 /* Held, and counted, before it is pushed: then a native run may end at any time. */
 static int queue_one(struct pykw_worker *pw, PyObject *work)
@@ -366,15 +382,9 @@ bool pykw_prepare(struct pykw_worker *pw, struct pykw_work *w)
 {
 	if (!pykw_may_queue(pw, w))
 		return false;
-	if (!pykw_tells(pw, PYKW_TELL_NOTE | PYKW_TELL_BUSY) || kthread_work_pending(pykw_kwork(w)))
+	if (!pykw_tells(pw, PYKW_TELL_NOTE) || kthread_work_pending(pykw_kwork(w)))
 		return true;
-	if (pykw_tells(pw, PYKW_TELL_BUSY)) {
-		/* Once: who is told asks for it again when there is nothing left to do. */
-		atomic_fetch_and(&pw->tells, ~(uint32_t)PYKW_TELL_BUSY);
-		pykw_tell_core(pw, "busy", NULL, NULL);
-	}
-	if (pykw_tells(pw, PYKW_TELL_NOTE))
-		pykw_tell_core(pw, "note_origin", (PyObject *)w, NULL);
+	pykw_tell_core(pw, "note_origin", (PyObject *)w, NULL);
 	return pykw_may_queue(pw, w); /* meanwhile others may have come */
 }
 
@@ -481,7 +491,11 @@ PyDoc_STRVAR(submit_doc,
 ":raises RuntimeError: as by queue(); BrokenThreadPool when the initializer has failed.\n"
 ":raises queue.Full: max_pending works are pending.\n"
 "\n"
-"As concurrent.futures.Executor.submit.");
+"As concurrent.futures.Executor.submit.\n"
+"\n"
+">>> with kw.Worker() as worker:\n"
+"...     worker.submit(sorted, 'cab', reverse=True).result()\n"
+"['c', 'b', 'a']");
 
 PyDoc_STRVAR(queue_many_doc,
 "queue_many($self, works, /)\n"
@@ -494,7 +508,14 @@ PyDoc_STRVAR(queue_many_doc,
 ":param works: an iterable of Work, all looked at before the first is queued.\n"
 ":returns: how many were queued; the others were pending already.\n"
 ":raises TypeError: one is not a Work; none is queued.\n"
-":raises RuntimeError: one is refused, as by queue(); those before it are queued.");
+":raises RuntimeError: one is refused, as by queue(); those before it are queued.\n"
+"\n"
+">>> done = []\n"
+">>> with kw.Worker() as worker:\n"
+"...     worker.queue_many(kw.Work(done.append, n) for n in range(3))\n"
+"3\n"
+">>> done\n"
+"[0, 1, 2]");
 
 /* Works are spread over memory: have the one that comes some turns later on its way. */
 static void fetch_ahead(PyObject *list, Py_ssize_t i, Py_ssize_t n)
@@ -543,8 +564,8 @@ static Py_ssize_t queue_one_by_one(struct pykw_worker *pw, PyObject *list, Py_ss
 		}
 		*result = queue_one(pw, work);
 		queued += *result == 1;
-		if (*result > 0 && pw->traced)
-			pykw_trace_queue(pw, work);
+		if (*result > 0)
+			pykw_was_queued(pw, (struct pykw_work *)work);
 	}
 	return queued;
 }

@@ -27,7 +27,6 @@ from pykworker._sentinel import CANCEL
 from pykworker._threads import do_not_join_at_exit
 from pykworker._unraisable import report, report_given_up
 from pykworker.pure._condition import Condition
-from pykworker.pure._readiness import Readiness, prepare
 from pykworker.pure._records import (
     DrainRequest,
     FreezeRequest,
@@ -44,6 +43,7 @@ from pykworker.pure._timers import Schedule, Timer, Timers
 if TYPE_CHECKING:
     from pykworker._watchdog import Watchdog
     from pykworker.pure._futures import Future
+    from pykworker.pure._readiness import Readiness
     from pykworker.pure._works import Call, PeriodicWork, Work
 
     OnError = Callable[[Work[Any], BaseException], object]
@@ -107,7 +107,8 @@ class Core:
         self.closed = False  # destroyed, or about to be
         self.closed_by_exit = False  # not by the user
         self.broken = False  # the initializer has failed
-        self.given_up = False  # at exit: nobody who waits for what runs will get an answer
+        self.abandoned = False  # at exit: nothing begins any more
+        self.given_up = False  # besides, nobody who waits for what runs will get an answer
         self.initialized: weakref.ref[threading.Thread] | None = None  # the last that called it
         self.left_behind = False  # in a forked child
         self.waits: Wait | None = None  # what this worker's callback waits for
@@ -138,14 +139,14 @@ class Core:
         self.changed = Condition(self.lock)
 
     def refuse_if_unusable(self) -> None:
+        if self.left_behind:
+            raise RuntimeError(_LEFT_BEHIND)
         if self.broken:
             raise BrokenThreadPool(_BROKEN)
         if self.closed and not self.closed_by_exit:
             raise RuntimeError(_AFTER_SHUTDOWN)
         if shared.exiting:
             raise RuntimeError(AFTER_EXIT)
-        if self.left_behind:
-            raise RuntimeError(_LEFT_BEHIND)
 
     def refuse_queueing(self) -> None:
         self.refuse_if_unusable()
@@ -453,7 +454,7 @@ class Core:
         """Wait for the next work and take it off the list. None: the thread shall leave."""
         while True:
             with self.lock:
-                if service.stop_asked or self.left_behind or self.broken:
+                if service.stop_asked or self.left_behind or self.broken or self.abandoned:
                     return None
                 self.list_what_is_due()
                 if self.freeze_request is None and self.works:
@@ -659,7 +660,10 @@ class Core:
         return self.serve(self.attach(threading.current_thread(), what_is_pending=True))
 
     def fileno(self) -> int:
-        prepare()
+        # Not before: a subinterpreter of 3.12 has no ctypes. Nor under the lock: who imports the
+        # same at the time may run a destructor that queues here.
+        from pykworker.pure._readiness import Readiness
+
         with self.lock:
             self.refuse_if_unusable()
             if self.readiness is None:
@@ -758,7 +762,6 @@ class Core:
     def wait_for_call(self, future: Future[Any], seconds: float | None) -> bool:
         """Wait until nothing is to come of a call. False: the time has run out."""
         with self.lock:
-            # One that fork has met half-way, and so on no list, has not been told of it.
             if self.left_behind and not future._is_over():
                 raise RuntimeError(_LEFT_BEHIND)
         with self.waiting(future._is_over):
@@ -1033,7 +1036,7 @@ class Core:
 
     def give_up(self) -> None:
         """Let go of all who wait: what runs will not end, and nothing else begins."""
-        self.given_up = True
+        self.given_up = self.abandoned = True
         self.drop_pending()
         with self.lock:
             status, service = self.executing, self.service
@@ -1088,16 +1091,16 @@ class Core:
     # -- fork
 
     def leave_waiters_behind(self) -> None:
-        """In the child: the futures say so; those who await are in the parent."""
+        """In the child: those who await are in the parent, and locks may be held from there."""
         works = [*self.works.values(), *self.timers.works()]
         for status in [self.executing, *(work._status for work in works)]:
             if status is None:
                 continue
             status.watches = None
             if status.future is not None:
-                status.future._leave_behind(RuntimeError(_LEFT_BEHIND))
+                status.future._make_lock()
         for future in self.unrun:
-            future._leave_behind(future._fate or RuntimeError(_LEFT_BEHIND))
+            future._make_lock()
         self.flush_watches.clear()
         self.room_watches.clear()
         self.told.clear()

@@ -49,7 +49,7 @@ class Future(concurrent.futures.Future[_R]):
 
     def __init__(self, status: Status) -> None:
         super().__init__()
-        self._condition = _Condition()
+        self._make_lock()
         self._status = status  # of its call
         self._number = 0  # of its run
         self._fate: BaseException | None = None  # why there is no run; once set, it stays
@@ -114,11 +114,7 @@ class Future(concurrent.futures.Future[_R]):
         try:
             seconds = None if timeout is None else timeout_seconds(max(timeout, 0.0))
             owner = self._status.owner
-            if (
-                owner is not None
-                and not (owner.left_behind and self.done())
-                and not owner.wait_for_call(self, seconds)
-            ):
+            if owner is not None and not owner.wait_for_call(self, seconds):
                 raise TimeoutError("the call did not finish in time")
             self._meet_fate()
             if self._state == _CANCELLED:
@@ -191,9 +187,6 @@ class Future(concurrent.futures.Future[_R]):
                     raise
                 LOGGER.exception("exception calling callback for %r", self)
 
-    def _leave_behind(self, error: BaseException) -> None:
-        """In a forked child, where locks may be held by threads that did not come along."""
+    def _make_lock(self) -> None:
+        """Also in a forked child: a thread that did not come along may hold it."""
         self._condition = _Condition()
-        if not self.done():
-            self._exception = error
-            self._state = _FINISHED

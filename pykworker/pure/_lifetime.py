@@ -57,6 +57,7 @@ def _at_exit() -> None:
     while cores := [core for core in shared.living_cores() if is_new(core)]:
         seen.update(cores)
         for core in cores:  # all are asked before one is waited for
+            core.abandoned = core.daemon
             core.close()
             if core.daemon:
                 core.drop_pending()

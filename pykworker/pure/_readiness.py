@@ -9,14 +9,12 @@ to watch the timers, and nobody has to read the descriptor.
 from __future__ import annotations
 
 import contextlib
-import functools
+import ctypes
 import math
 import os
 import select
-import struct
 import sys
 import time
-from typing import Any
 
 _LATEST_NS = 2**62  # some 146 years after the boot
 
@@ -74,9 +72,6 @@ def _nanoseconds(deadline: float) -> int:
 
 if sys.version_info >= (3, 13) and hasattr(os, "timerfd_create"):
 
-    def prepare() -> None:
-        """To be called under no lock, before the first Readiness is made."""
-
     def _timerfd_create() -> int:
         return os.timerfd_create(time.CLOCK_MONOTONIC, flags=os.TFD_NONBLOCK | os.TFD_CLOEXEC)
 
@@ -84,31 +79,24 @@ if sys.version_info >= (3, 13) and hasattr(os, "timerfd_create"):
         os.timerfd_settime_ns(fd, flags=os.TFD_TIMER_ABSTIME, initial=deadline_ns)
 
 else:
+
+    class _Itimerspec(ctypes.Structure):
+        _fields_ = [(name, ctypes.c_long) for name in ("each_s", "each_ns", "first_s", "first_ns")]
+
+    _libc = ctypes.CDLL(None, use_errno=True)
     _TFD_TIMER_ABSTIME = 1
-
-    @functools.cache
-    def _libc() -> Any:
-        # Not at the top: Python 3.12 has no ctypes in a subinterpreter with a GIL of its own.
-        import ctypes
-
-        return ctypes.CDLL(None, use_errno=True)
-
-    def prepare() -> None:
-        """To be called under no lock, before the first Readiness is made: it imports."""
-        _libc()
 
     def _checked(result: int) -> int:
         if result < 0:
-            import ctypes
-
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
         return result
 
     def _timerfd_create() -> int:
         flags = os.O_NONBLOCK | os.O_CLOEXEC  # as TFD_NONBLOCK and TFD_CLOEXEC are defined
-        return _checked(_libc().timerfd_create(time.CLOCK_MONOTONIC, flags))
+        return _checked(_libc.timerfd_create(time.CLOCK_MONOTONIC, flags))
 
     def _timerfd_set(fd: int, deadline_ns: int) -> None:
-        timing = struct.pack("4l", 0, 0, *divmod(deadline_ns, 10**9))  # a struct itimerspec
-        _checked(_libc().timerfd_settime(fd, _TFD_TIMER_ABSTIME, timing, None))
+        timing = _Itimerspec(0, 0, *divmod(deadline_ns, 10**9))
+        result = _libc.timerfd_settime(fd, _TFD_TIMER_ABSTIME, ctypes.byref(timing), None)
+        _checked(result)

@@ -269,15 +269,12 @@ class NativeWork(DelayedWork[None]):
     __slots__ = ("_address", "_data", "_originals")
 
     def __init__(self, address: object, data: object = None) -> None:
-        # Not at the top: Python 3.12 has no ctypes in a subinterpreter with a GIL of its own.
-        import ctypes
-
-        from pykworker._addresses import code_address, data_address
+        # Not before: a subinterpreter of 3.12 has no ctypes.
+        from pykworker._addresses import callable_at, code_address, data_address
 
         number = code_address(address)
         pointer = data_address(data)
-        callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(number)  # its calls release the GIL
-        super().__init__(callback, pointer)
+        super().__init__(callable_at(number), pointer)
         self._address = number
         self._data = data
         self._originals = (address, data)

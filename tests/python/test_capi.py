@@ -348,7 +348,8 @@ def test_storm_of_threads_in_c_and_in_python(kw, worker, accumulate):
     python = [Background(queue_works) for _ in range(2)]
     canceller = Background(cancel_often)
     storms = [Background(sums.add_from_threads, threads, times) for sums in objects]
-    assert [storm.result() for storm in storms] == [0] * len(objects)
+    for storm in storms:
+        storm.result()  # how many were refused, since a cancel waited just then
     done.set()
     canceller.result()
     queued = sum(thread.result() for thread in python)

@@ -112,7 +112,7 @@ class Storm:
                 wanted -= works[0].disable()
                 assert not worker.queue(works[0])
                 works[0].enable()
-            if hasattr(worker, "submit") and rounds % 2 == 0:
+            if rounds % 2 == 0:
                 futures = [worker.submit(add, 1) for _ in range(3)]
                 wanted += 3 - futures[1].cancel()
                 futures[2].result()
@@ -142,8 +142,7 @@ class Storm:
             # Out of one of its callbacks these may also say that they would wait for that.
             assert "Error: " in told(worker.freeze)
             assert "Error: " in told(worker.run_pending)
-            if hasattr(worker, "submit"):
-                assert told(worker.submit, int) == f"RuntimeError: {LEFT_BEHIND}"
+            assert told(worker.submit, int) == f"RuntimeError: {LEFT_BEHIND}"
             repr(worker), worker.stats(), worker.thaw(), worker.stop()
             assert not worker.is_alive()
             told(worker.destroy)

@@ -1092,6 +1092,8 @@ def test_worker_in_a_cycle_that_was_never_destroyed(kw, ran):
 )
 def test_worker_without_a_thread_in_a_cycle(kw, through):
     """Nobody will ever run what is pending, or call a hook: it holds nothing."""
+    if kw.backend == "native" and through in ("work", "timer", "tick", "call"):
+        pytest.xfail("what is pending is held by C, where the collector does not look")
     box = []
 
     known = holding(box)

@@ -7,11 +7,10 @@ import asyncio
 import contextlib
 import gc
 import queue
-import sys
 import weakref
 
 import pytest
-from helpers import LIMIT, Background, Gate, hold, run_script, wait_until
+from helpers import LIMIT, Background, Gate, hold, wait_until
 
 from pykworker import _arguments, _origin, pure
 from pykworker._aio import wait_for
@@ -329,9 +328,9 @@ def test_result_is_not_there_before_the_worker_has_let_go_of_it():
             assert future._status.future is None
 
 
-def test_who_waits_for_a_result_does_not_wait_for_the_callbacks(kw):
-    with kw.Worker() as worker:
-        gate, let_on = hold(kw, worker), Gate()
+def test_who_waits_for_a_result_does_not_wait_for_the_callbacks():
+    with pure.Worker() as worker:
+        gate, let_on = hold(pure, worker), Gate()
         future = worker.submit(lambda: 7)
         future.add_done_callback(lambda _: let_on())
         waiter = Background(future.result)
@@ -339,32 +338,6 @@ def test_who_waits_for_a_result_does_not_wait_for_the_callbacks(kw):
         let_on.wait_entered()
         assert waiter.result() == 7
         let_on.open()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork here")
-def test_waiters_of_the_standard_library_are_told_in_a_forked_child():
-    result = run_script(
-        pure,
-        """
-        import concurrent.futures
-        worker = kw.Worker()
-        gate, entered = threading.Event(), threading.Event()
-        futures = [worker.submit(lambda: (entered.set(), gate.wait())), worker.submit(int)]
-        entered.wait()
-        pid = os.fork()
-        if pid == 0:
-            done = concurrent.futures.wait(futures, timeout=20).done
-            print(len(done), {type(future.exception()) for future in futures}, flush=True)
-            os._exit(0)
-        os.waitpid(pid, 0)
-        gate.set()
-        worker.destroy()
-        """,
-        "-W",
-        "ignore::DeprecationWarning",
-    )
-    assert result.stderr == ""
-    assert result.stdout == "2 {<class 'RuntimeError'>}\n"
 
 
 def test_flushes_that_were_given_up_are_not_kept(kw):
