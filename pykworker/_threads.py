@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 
 __all__ = ["do_not_join_at_exit"]
@@ -13,15 +12,10 @@ def do_not_join_at_exit(thread: threading.Thread) -> None:
     """Have the interpreter's exit go on without *thread*, as if it were a daemon.
 
     For a thread that somebody else has made, and that is not going to end. From threading's own
-    exit hooks, which run before it joins its threads.
+    exit hooks, which run before it joins its threads. From CPython 3.13 on, which keeps what
+    it joins to itself, this does nothing.
     """
     if thread is threading.main_thread() or thread.daemon:
-        return
-    # Where each version keeps what it will wait for; without that it waits.
-    handle = getattr(thread, "_handle", None)
-    if handle is not None:  # since 3.13
-        with contextlib.suppress(Exception):
-            handle._set_done()
         return
     lock = getattr(thread, "_tstate_lock", None)
     if lock is not None:

@@ -1761,8 +1761,8 @@ def _destroy_at_exit(core: _Core, begin: float) -> bool:
     if not core.destroy(seconds):
         return True
     work, pending = core.current_work(), core.stats()["pending"]
-    if work is None and not pending and not core.destroy(_A_MOMENT):
-        return True  # it had nothing to do, but for its thread's last steps
+    if core.has_nothing_to_do() and not core.destroy(_A_MOMENT):
+        return True  # but for its thread's last steps
     lib.pykw_worker_abandon(core.handle, True)
     _unraisable.report_given_up(core.name, core.exit_timeout or 0.0, work, pending)
     return False

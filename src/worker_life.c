@@ -748,9 +748,10 @@ void kthread_abandon_worker(struct kthread_worker *worker)
 	if (!is_made(worker))
 		return;
 	lock_worker(worker);
-	close_locked(worker);
+	/* First: a thread that saw it closed, and no more, would begin with what is listed. */
 	if (load_relaxed(&worker->task))
 		ask_to_leave_locked(worker, STOP);
+	close_locked(worker);
 	unlock_worker(worker);
 	kthread_drop_timers(worker);
 	drop_all(worker);

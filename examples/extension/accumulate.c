@@ -61,7 +61,8 @@ static int add_and_queue(struct sums *sums, long n)
 
 	atomic_fetch_add(&sums->waiting, n);
 	result = api->queue_work_status(sums->worker, &sums->fold.work);
-	return result < 0 ? result : 0;
+	/* While somebody cancels it nothing is queued: what was added waits for the next time. */
+	return result < 0 && result != -ECANCELED ? result : 0;
 }
 
 static PyObject *raise_errno(int result)
@@ -100,7 +101,7 @@ static PyObject *accumulator_add_later(PyObject *self, PyObject *args)
 	atomic_fetch_add(&sums->waiting, n);
 	result = api->mod_delayed_work_status(sums->worker, &sums->fold,
 					      (uint64_t)(seconds * 1e9));
-	if (result < 0)
+	if (result < 0 && result != -ECANCELED)
 		return raise_errno(result);
 	Py_RETURN_NONE;
 }

@@ -1029,6 +1029,9 @@ class Core:
             self.destroy(max(0.0, begin + self.exit_timeout - time.monotonic()))
         except TimeoutError:
             work, pending = self.current, len(self.works)
+            if self.executing is None and not pending:
+                self.destroy(None)  # it had nothing to do, but for its thread's last steps
+                return
             self.give_up()
             if (service := self.service) is not None:
                 do_not_join_at_exit(service.thread)

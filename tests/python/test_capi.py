@@ -326,7 +326,7 @@ def test_interpreter_exit_with_works_in_c(kw, built, daemon):
 def test_storm_of_threads_in_c_and_in_python(kw, worker, accumulate):
     """The GIL is kept, given back and asked for, in all orders; nothing is lost."""
     objects = [accumulate.Accumulator(worker) for _ in range(4)]
-    threads, times = 3, 5_000
+    threads, times = 3, 1_000
     ran, done = [0], threading.Event()
 
     def count():
@@ -348,9 +348,10 @@ def test_storm_of_threads_in_c_and_in_python(kw, worker, accumulate):
     python = [Background(queue_works) for _ in range(2)]
     canceller = Background(cancel_often)
     storms = [Background(sums.add_from_threads, threads, times) for sums in objects]
-    for storm in storms:
-        storm.result()  # how many were refused, since a cancel waited just then
-    done.set()
+    try:
+        assert [storm.result() for storm in storms] == [0] * len(objects)
+    finally:
+        done.set()
     canceller.result()
     queued = sum(thread.result() for thread in python)
     worker.flush()
@@ -367,12 +368,12 @@ def test_destroy_amid_a_storm(kw, accumulate):
     """Each adding was accepted, and is in the total, or refused."""
     worker = kw.Worker("storm")
     sums = accumulate.Accumulator(worker)
-    storm = Background(sums.add_from_threads, 4, 200_000)
+    storm = Background(sums.add_from_threads, 4, 50_000)
     wait_until(lambda: sums.runs > 10)
     worker.queue(kw.Work(int))
     worker.destroy()
     refusals = storm.result()
-    assert 800_000 - refusals <= sums.total <= 800_000
+    assert 200_000 - refusals <= sums.total <= 200_000
     assert not sums.pending
 
 

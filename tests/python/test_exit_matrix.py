@@ -738,6 +738,8 @@ if {name!r}.startswith("result"):
 elif {name!r} != "await of the call":
     worker.queue_many([work, pending])
 threading.excepthook = lambda args: None
+if {name!r} == "cancel":
+    entered.wait()  # else it would drop what is to run
 threading.Thread(target={waiter}).start()
 entered.wait()
 time.sleep(0.05)  # the sharper; it may come to its wait later
