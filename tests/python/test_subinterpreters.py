@@ -44,8 +44,6 @@ def inside(request):
     """Runs code in a subinterpreter of a fresh process; its lines."""
 
     def inside(kw, code, before="", after=""):
-        if PURE in code and request.param == "own GIL" and sys.version_info < (3, 12):
-            pytest.skip("isolated subinterpreters have no threads here")
         prologue = PROLOGUE.format(own_gil=request.param == "own GIL")
         result = run_script(kw, f"{prologue}\n{before}\nrun_inside({code!r})\n{after}\n")
         assert result.stderr == ""
