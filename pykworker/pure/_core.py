@@ -390,11 +390,11 @@ class Core:
         status.pending = 0
         status.origin = None
         if not status.executing:
-            status.owner = None
             if status.future is not None:
                 status.future._fate = BrokenThreadPool(_BROKEN) if self.broken else CancelledError()
                 self.unrun.append(status.future)
                 status.future = None
+            status.owner = None  # last: who sees none, without the lock, looks for a fate
         self.cancelled += 1
         self.give_a_place_away()
         self.look_at_watches(status)
@@ -660,12 +660,13 @@ class Core:
         return self.serve(self.attach(threading.current_thread(), what_is_pending=True))
 
     def fileno(self) -> int:
+        # Not before: a subinterpreter of 3.12 has no ctypes. Nor under the lock: who imports the
+        # same at the time may run a destructor that queues here.
+        from pykworker.pure._readiness import Readiness
+
         with self.lock:
             self.refuse_if_unusable()
             if self.readiness is None:
-                # Not before: a subinterpreter of 3.12 has no ctypes.
-                from pykworker.pure._readiness import Readiness
-
                 self.readiness = Readiness()
                 self.announce()
             return self.readiness.fileno()

@@ -296,3 +296,29 @@ def test_parent_forks_in_a_storm_of_queueing(kw):
         """,
     )
     assert lines == ["True"]
+
+
+def test_call_that_is_being_dropped_by_a_destroy_when_its_worker_is_left_behind(kw):
+    """A destructor forks: the calls that are let go of are on no list any more."""
+    lines = run(
+        kw,
+        """
+        import concurrent.futures
+        class Forks:
+            def __del__(self):
+                fork(child)
+        def child():
+            for future in futures:
+                try:
+                    future.result(5)
+                except TimeoutError:
+                    print("nobody knows")
+                except (RuntimeError, concurrent.futures.CancelledError):
+                    print("told")
+        worker = kw.Worker(start=False)
+        futures = [worker.submit(int), worker.submit(int, Forks()), worker.submit(int)]
+        worker.destroy()
+        print([future.cancelled() for future in futures])
+        """,
+    )
+    assert lines == ["told"] * 3 + ["[True, True, True]"]
