@@ -333,9 +333,18 @@ static bool parse_timeout(PyObject *args, PyObject *kwargs, const char *format,
 	return true;
 }
 
-static int wait_for_flush(void *flush, uint64_t timeout_ns)
+struct call_wait {
+	struct kthread_flush flush;
+	const struct pykw_future *future;
+};
+
+/* The future may be told before the run has ended, whose last part are its callbacks. */
+static int wait_for_run(void *arg, uint64_t timeout_ns)
 {
-	return kthread_flush_wait(flush, timeout_ns);
+	struct call_wait *wait = arg;
+	int result = kthread_flush_wait(&wait->flush, timeout_ns);
+
+	return result == -ETIMEDOUT && is_over(wait->future) ? 0 : result;
 }
 
 /*
@@ -345,15 +354,16 @@ static int wait_for_flush(void *flush, uint64_t timeout_ns)
 static bool wait_for_call(struct pykw_future *f, uint64_t timeout_ns)
 {
 	struct pykw_call *call = f->call;
-	struct kthread_flush flush;
+	struct call_wait wait = { .future = f };
+	struct pykw_worker *pw;
 	int result;
 
 	if (is_over(f) || !call)
 		return true;
 	Py_INCREF((PyObject *)call);
-	kthread_flush_begin_work(&flush, &call->work.work);
-	result = gil_wait(flush.worker ? kthread_worker_data(flush.worker) : NULL, wait_for_flush,
-			  &flush, timeout_ns);
+	kthread_flush_begin_work(&wait.flush, &call->work.work);
+	pw = wait.flush.worker ? kthread_worker_data(wait.flush.worker) : NULL;
+	result = gil_wait(pw, wait_for_run, &wait, timeout_ns);
 	Py_DECREF((PyObject *)call);
 	if (result != -EINTR && (!result || is_over(f)))
 		return true;
