@@ -328,9 +328,9 @@ def test_result_is_not_there_before_the_worker_has_let_go_of_it():
             assert future._status.future is None
 
 
-def test_who_waits_for_a_result_does_not_wait_for_the_callbacks():
-    with pure.Worker() as worker:
-        gate, let_on = hold(pure, worker), Gate()
+def test_who_waits_for_a_result_does_not_wait_for_the_callbacks(kw):
+    with kw.Worker() as worker:
+        gate, let_on = hold(kw, worker), Gate()
         future = worker.submit(lambda: 7)
         future.add_done_callback(lambda _: let_on())
         waiter = Background(future.result)
