@@ -69,6 +69,7 @@ lint: $(STAMP)-lint ## formatter, linter and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 
 .PHONY: docs
 docs: $(STAMP)-docs ## the documentation as HTML, into build/docs; every internal link is followed

@@ -12,7 +12,7 @@ from typing import Any
 __all__ = ["report", "report_given_up"]
 
 # What the hook takes. The interpreter makes such objects but does not name the class.
-_tuples: list[Any] = tuple.__subclasses__()
+_tuples: Any = tuple.__subclasses__()  # pyright: ignore[reportUnknownVariableType]
 _UnraisableArgs: Any = next(
     (kind for kind in _tuples if kind.__name__ == "UnraisableHookArgs"), None
 )
