@@ -251,6 +251,7 @@ class _Core:
         )
         if not self.handle:
             raise MemoryError
+        lib.pykw_worker_set_daemon(self.handle, daemon)
         if initializer is not None:
             lib.pykw_worker_tell(self.handle, _ENTER, True)
         if traceback:
@@ -444,7 +445,16 @@ def _is_interrupt(failure: BaseException) -> bool:
 # cycle through their callbacks is garbage as soon as he has let go of it.
 _live: weakref.WeakSet[_Core] = weakref.WeakSet()
 _with_thread: set[_Core] = set()
-_watchdog = Watchdog(lambda: Worker("pykworker-watchdog", daemon=True))
+
+
+def _make_watchdogs_worker() -> Worker:
+    """One whose works go on while the exit waits for others."""
+    worker = Worker("pykworker-watchdog", daemon=True)
+    lib.pykw_worker_set_daemon(worker._core.handle, False)
+    return worker
+
+
+_watchdog = Watchdog(_make_watchdogs_worker)
 
 
 def _serve(runs: Iterable[Callable[[], object]]) -> None:

@@ -73,6 +73,7 @@ struct pykw_worker {
 	PyObject *runs;			/* see work.c; worker's thread, under the GIL */
 	uint64_t coalesced;		/* under the GIL */
 	_Atomic(bool) abandoned;	/* at exit: nothing is queued any more; under the GIL */
+	bool daemon;			/* at exit nothing of it begins any more; under the GIL */
 	_Atomic(bool) given_up;		/* nor is the running callback waited for */
 	bool broken;			/* its initializer has failed: nothing runs; under the GIL */
 	_Atomic(uint32_t) tells;	/* enum pykw_tell: what the core object wants to know */
@@ -295,6 +296,9 @@ PyObject *pykw_broken_exception(void);
 bool pykw_is_beyond_waiting(struct pykw_worker *pw);
 
 #define PYKW_GIVEN_UP "the worker was given up at interpreter exit"
+
+/* The interpreter exits, and what is pending here is to be dropped. */
+bool pykw_begins_nothing(struct pykw_worker *pw);
 
 /* Raise what a wait in C was refused for. */
 void pykw_raise_wait_refusal(int error);

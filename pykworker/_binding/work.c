@@ -87,15 +87,15 @@ PyObject *pykw_call_function(struct pykw_work *w)
 	return result;
 }
 
-static void drop_run(struct pykw_work *w);
+static void drop_run(struct pykw_worker *pw, struct pykw_work *w);
 
 /* The run of a Python work. */
 static PyObject *call(struct pykw_worker *pw, struct pykw_work *w)
 {
 	PyObject *result;
 
-	if (pw->broken) {
-		drop_run(w);
+	if (pw->broken || pykw_begins_nothing(pw)) {
+		drop_run(pw, w);
 		return Py_NewRef(Py_None);
 	}
 	if (pykw_is_call(w))
@@ -220,7 +220,7 @@ static PyObject *runs_next(PyObject *self)
 			return NULL;
 		}
 		/* Traced runs are made one by one. */
-		next = pw->traced ? NULL : kthread_next_work(pw->worker, run_python);
+		next = pw->traced || pykw_begins_nothing(pw) ? NULL : kthread_next_work(pw->worker, run_python);
 		if (!next)
 			return NULL;
 		w = pykw_object_of(next);
@@ -324,7 +324,7 @@ static void run_python(struct kthread_work *work)
 	begin_run(pw, w);
 	if (pw->traced)
 		trace(pw, "start", w);
-	result = pw->worker->more && !pw->traced && !pw->broken ? serve(pw) : call(pw, w);
+	result = pw->worker->more && !pw->traced && !pw->broken && !pykw_begins_nothing(pw) ? serve(pw) : call(pw, w);
 	w = current_work(pw); /* another, when more were run */
 	if (result) {
 		Py_DECREF(result);
@@ -411,7 +411,7 @@ static void run_native(struct kthread_work *work)
 		trace(pw, "start", w);
 	}
 	gil_give_back(pw);
-	if (!pw->broken)
+	if (!pw->broken && !pykw_begins_nothing(pw))
 		w->extra->native->function(w->extra->native->data);
 	if (pw->traced) {
 		gil_keep(pw);
@@ -450,12 +450,15 @@ bool pykw_drop_pending(struct pykw_work *w)
 	return true;
 }
 
-/* The initializer has failed: what was pending becomes idle without a run. */
-static void drop_run(struct pykw_work *w)
+/*
+ * The initializer has failed, or it is a daemon's and the interpreter exits: what was pending
+ * becomes idle without a run.
+ */
+static void drop_run(struct pykw_worker *pw, struct pykw_work *w)
 {
 	pykw_end_ticks(w);
 	if (pykw_is_call(w))
-		pykw_end_call(w, pykw_broken_exception());
+		pykw_end_call(w, pw->broken ? pykw_broken_exception() : NULL);
 	else if (pykw_timer_of(w))
 		pykw_drop_pending(w);
 }

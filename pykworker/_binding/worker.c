@@ -16,7 +16,7 @@
 
 PyTypeObject *pykw_worker_type;
 
-static bool interpreter_exits;
+static _Atomic(bool) interpreter_exits;
 
 static struct pykw_worker *from_handle(uintptr_t handle)
 {
@@ -260,7 +260,7 @@ bool pykw_may_queue(struct pykw_worker *pw, struct pykw_work *w)
 		Py_XDECREF(exception);
 		return false;
 	}
-	if (pw->abandoned) {
+	if (pykw_begins_nothing(pw)) {
 		raise_refusal(-ESHUTDOWN);
 		return false;
 	}
@@ -931,6 +931,11 @@ void pykw_worker_abandon(uintptr_t worker, bool give_up)
 	}
 }
 
+bool pykw_begins_nothing(struct pykw_worker *pw)
+{
+	return pw->abandoned || (pw->daemon && interpreter_exits);
+}
+
 bool pykw_is_beyond_waiting(struct pykw_worker *pw)
 {
 	PyObject *answer;
@@ -1086,6 +1091,11 @@ void pykw_note_moment(void *moments)
 int pykw_should_stop(void)
 {
 	return kthread_current_worker() ? kthread_should_stop() : -1;
+}
+
+void pykw_worker_set_daemon(uintptr_t worker, bool daemon)
+{
+	from_handle(worker)->daemon = daemon;
 }
 
 void pykw_worker_tell(uintptr_t worker, uint32_t what, bool wanted)

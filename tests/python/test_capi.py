@@ -369,7 +369,7 @@ def test_destroy_amid_a_storm(kw, accumulate):
     worker = kw.Worker("storm")
     sums = accumulate.Accumulator(worker)
     storm = Background(sums.add_from_threads, 4, 50_000)
-    wait_until(lambda: sums.runs > 10)
+    wait_until(lambda: sums.runs)  # many may be one
     worker.queue(kw.Work(int))
     worker.destroy()
     refusals = storm.result()
