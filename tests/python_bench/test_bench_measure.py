@@ -248,3 +248,14 @@ def test_progress_elsewhere_is_silent() -> None:
     with progress(2, stream) as step:
         step("burst", "someone")
     assert stream.getvalue() == ""
+
+
+def test_lateness_of_ticks_counts_from_the_deadline_that_each_stands_for() -> None:
+    from pykworker.bench.cases import periodic
+
+    ms = periodic.INTERVAL_NS
+    # On time; late by 2.5 intervals, and so the next is the fourth; never early.
+    moments = [ms + 5, 2 * ms + 5 * ms // 2, 5 * ms + 7, 6 * ms - 3]
+    assert periodic.lateness(0, moments) == [5, 5 * ms // 2, 7, 0]
+    assert periodic.percentile(range(1, 1001), 0.999) == 999
+    assert periodic.percentile([3], 0.999) == 3
