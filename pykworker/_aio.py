@@ -60,10 +60,10 @@ async def wait_for(begin: Begin, unused: Callable[[], object] | None = None) -> 
 
     watch = begin(notify)
     if watch is None:
-        return False
+        return notified
     try:
         await over
-    except asyncio.CancelledError:
+    except BaseException:  # a loop that is closed lets go of it by GeneratorExit
         left = True  # first: on another thread the notification may be under way
         watch.cancel()
         if notified:

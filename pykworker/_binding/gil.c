@@ -53,8 +53,8 @@ void gil_return(PyThreadState *state)
 	PyEval_RestoreThread(state);
 }
 
-int gil_wait(struct pykw_worker *pw, int (*wait)(void *arg, uint64_t timeout_ns), void *arg,
-	     uint64_t timeout_ns)
+static int wait_in_slices(struct pykw_worker *pw, int (*wait)(void *arg, uint64_t timeout_ns),
+			  void *arg, uint64_t timeout_ns)
 {
 	uint64_t begin = gil_clock_ns(), waited = 0;
 	int result = wait(arg, 0);
@@ -76,6 +76,17 @@ int gil_wait(struct pykw_worker *pw, int (*wait)(void *arg, uint64_t timeout_ns)
 		if (timeout_ns != UINT64_MAX)
 			waited = gil_clock_ns() - begin;
 	}
+	return result;
+}
+
+int gil_wait(struct pykw_worker *pw, int (*wait)(void *arg, uint64_t timeout_ns), void *arg,
+	     uint64_t timeout_ns)
+{
+	/* Meanwhile the worker may be destroyed, and let go of. */
+	PyObject *owner = Py_XNewRef(pw ? pw->owner : NULL);
+	int result = wait_in_slices(pw, wait, arg, timeout_ns);
+
+	Py_XDECREF(owner);
 	return result;
 }
 

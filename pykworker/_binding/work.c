@@ -402,8 +402,8 @@ static void run_native(struct kthread_work *work)
 	atomic_store_explicit(&w->coalesced, 0, memory_order_relaxed);
 	atomic_store_explicit(&pw->current, (PyObject *)w, memory_order_release);
 	if (!rearmed && pw->max_pending) {
-		if (pykw_tells(pw, PYKW_TELL_ROOM))
-			gil_keep(pw);
+		/* Always: who begins to wait for room now is either seen or sees it. */
+		gil_keep(pw);
 		pykw_give_room(pw);
 	}
 	if (pw->traced) {
