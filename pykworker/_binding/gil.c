@@ -57,7 +57,7 @@ static int wait_in_slices(struct pykw_worker *pw, int (*wait)(void *arg, uint64_
 			  void *arg, uint64_t timeout_ns)
 {
 	uint64_t begin = gil_clock_ns(), waited = 0;
-	int result = wait(arg, 0);
+	int result = -ETIMEDOUT;
 
 	while (result == -ETIMEDOUT && waited < timeout_ns) {
 		uint64_t left = timeout_ns - waited;
@@ -82,10 +82,15 @@ static int wait_in_slices(struct pykw_worker *pw, int (*wait)(void *arg, uint64_
 int gil_wait(struct pykw_worker *pw, int (*wait)(void *arg, uint64_t timeout_ns), void *arg,
 	     uint64_t timeout_ns)
 {
-	/* Meanwhile the worker may be destroyed, and let go of. */
-	PyObject *owner = Py_XNewRef(pw ? pw->owner : NULL);
-	int result = wait_in_slices(pw, wait, arg, timeout_ns);
+	int result = wait(arg, 0);
+	PyObject *owner;
 
+	/* What is over may have been a worker's that is gone. */
+	if (result != -ETIMEDOUT)
+		return result;
+	/* Meanwhile this one may be destroyed, and let go of. */
+	owner = Py_XNewRef(pw ? pw->owner : NULL);
+	result = wait_in_slices(pw, wait, arg, timeout_ns);
 	Py_XDECREF(owner);
 	return result;
 }
