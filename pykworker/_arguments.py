@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 __all__ = [
-    "callable_or_none",
+    "WorkerOptions",
     "count_or_none",
     "delay_seconds",
     "interval_seconds",
     "timeout_seconds",
+    "worker_options",
 ]
 
 
@@ -59,6 +62,56 @@ def interval_seconds(value: object, name: str = "interval") -> float:
     return seconds
 
 
+class WorkerOptions(NamedTuple):
+    """A worker's arguments, checked; times are in seconds, None: no limit."""
+
+    name: str
+    busy_poll: float | None
+    max_pending: int | None
+    watchdog: float | None
+    exit_timeout: float | None
+    initargs: tuple[Any, ...]
+
+
+def worker_options(
+    *,
+    name: object,
+    numbers: Iterator[int],
+    busy_poll: object,
+    on_error: object,
+    max_pending: object,
+    watchdog: object,
+    exit_timeout: object,
+    initializer: object,
+    initargs: Iterable[Any],
+) -> WorkerOptions:
+    """Check what both backends' Worker takes, before anything is done with it.
+
+    *numbers* gives the next one for a worker without a name.
+
+    Raises TypeError and ValueError.
+    """
+    if name is None:
+        name = f"kworker-{next(numbers)}"
+    elif not isinstance(name, str):
+        raise TypeError(f"name must be a str or None, not {type(name).__name__}")
+    elif "\0" in name:
+        raise ValueError("name must not contain a NUL")
+    if on_error is not None and not callable(on_error):
+        raise TypeError(f"on_error must be callable, not {type(on_error).__name__}")
+    poll = timeout_seconds(busy_poll, "busy_poll")
+    if initializer is not None and not callable(initializer):
+        raise TypeError("initializer must be a callable")
+    return WorkerOptions(
+        name,
+        poll,
+        count_or_none(max_pending, "max_pending"),
+        None if watchdog is None else interval_seconds(watchdog, "watchdog"),
+        timeout_seconds(exit_timeout, "exit_timeout"),
+        tuple(initargs),
+    )
+
+
 def count_or_none(value: object, name: str) -> int | None:
     """Check a number of things that may be unlimited.
 
@@ -73,12 +126,6 @@ def count_or_none(value: object, name: str) -> int | None:
     if count < 1:
         raise ValueError(f"{name} must be at least 1")
     return count
-
-
-def callable_or_none(value: object, name: str) -> None:
-    """Check what is to be called later. Raises TypeError for anything but a callable and None."""
-    if value is not None and not callable(value):
-        raise TypeError(f"{name} must be a callable")
 
 
 def _seconds(value: object, name: str, what: str) -> float:

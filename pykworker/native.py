@@ -34,11 +34,10 @@ from pykworker import _unraisable
 from pykworker._addresses import code_address, data_address
 from pykworker._aio import wait_for
 from pykworker._arguments import (
-    callable_or_none,
-    count_or_none,
     delay_seconds,
     interval_seconds,
     timeout_seconds,
+    worker_options,
 )
 from pykworker._binding import CallBase, FutureBase, WorkBase, WorkerBase, ffi, lib
 from pykworker._errors import DeadlockError
@@ -293,7 +292,11 @@ class _Core:
 
     def has_closed(self) -> None:
         self.closed = True
-        while self.rooms:  # to be refused
+        self.refuse_who_waits()
+
+    def refuse_who_waits(self) -> None:
+        """Nothing is taken any more: those who wait for a place are to see that."""
+        while self.rooms:
             self.room()
 
     def leave_alone(self) -> None:
@@ -342,8 +345,7 @@ class _Core:
             concurrent.futures._base.LOGGER.critical("Exception in initializer:", exc_info=True)
             self.broken = True
             lib.pykw_worker_break(self.handle)
-            while self.rooms:  # to be refused
-                self.room()
+            self.refuse_who_waits()
             if _is_interrupt(failure):
                 raise
 
@@ -995,38 +997,35 @@ class Worker(WorkerBase, ExecutorMethods):
         initargs: tuple[Any, ...] = (),
         traceback: bool = False,
     ) -> None:
-        if name is None:
-            name = f"kworker-{next(_names)}"
-        elif not isinstance(name, str):
-            raise TypeError(f"name must be a str or None, not {type(name).__name__}")
-        elif "\0" in name:
-            raise ValueError("name must not contain a NUL")
-        if on_error is not None and not callable(on_error):
-            raise TypeError(f"on_error must be callable, not {type(on_error).__name__}")
-        adaptive = busy_poll is None
-        seconds = timeout_seconds(busy_poll, "busy_poll")
-        if seconds is None and not adaptive:
-            seconds = _LONGEST_POLL_NS / 1e9  # infinity
-        callable_or_none(initializer, "initializer")
-        limit = count_or_none(max_pending, "max_pending")
-        allowed = None if watchdog is None else interval_seconds(watchdog, "watchdog")
-        exit_seconds = timeout_seconds(exit_timeout, "exit_timeout")
-        initargs = tuple(initargs)
+        options = worker_options(
+            name=name,
+            numbers=_names,
+            busy_poll=busy_poll,
+            on_error=on_error,
+            max_pending=max_pending,
+            watchdog=watchdog,
+            exit_timeout=exit_timeout,
+            initializer=initializer,
+            initargs=initargs,
+        )
+        poll = options.busy_poll
+        if poll is None and busy_poll is not None:
+            poll = _LONGEST_POLL_NS / 1e9  # infinity
         if getattr(self, "_core", None) is not None:
             raise RuntimeError("Worker.__init__() was called before")
         _reap_orphans()
         if _exiting:
             raise RuntimeError(_AFTER_EXIT)
         core = _Core(
-            name,
-            busy_poll=seconds,
+            options.name,
+            busy_poll=poll,
             on_error=on_error,
             daemon=bool(daemon),
-            max_pending=limit,
-            exit_timeout=exit_seconds,
+            max_pending=options.max_pending,
+            exit_timeout=options.exit_timeout,
             initializer=initializer,
-            initargs=initargs,
-            watchdog=allowed,
+            initargs=options.initargs,
+            watchdog=options.watchdog,
             traceback=bool(traceback),
         )
         if start:

@@ -10,11 +10,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from pykworker._arguments import (
-    callable_or_none,
-    count_or_none,
     delay_seconds,
-    interval_seconds,
     timeout_seconds,
+    worker_options,
 )
 from pykworker._executor import ExecutorMethods
 from pykworker._watchdog import Watchdog
@@ -77,37 +75,34 @@ class Worker(ExecutorMethods):
         initargs: tuple[Any, ...] = (),
         traceback: bool = False,
     ) -> None:
-        if name is None:
-            name = f"kworker-{next(_names)}"
-        elif not isinstance(name, str):
-            raise TypeError(f"name must be a str or None, not {type(name).__name__}")
-        elif "\0" in name:
-            raise ValueError("name must not contain a NUL")
-        if on_error is not None and not callable(on_error):
-            raise TypeError(f"on_error must be callable, not {type(on_error).__name__}")
-        timeout_seconds(busy_poll, "busy_poll")
-        callable_or_none(initializer, "initializer")
-        limit = count_or_none(max_pending, "max_pending")
-        allowed = None if watchdog is None else interval_seconds(watchdog, "watchdog")
-        exit_seconds = timeout_seconds(exit_timeout, "exit_timeout")
-        initargs = tuple(initargs)
+        options = worker_options(
+            name=name,
+            numbers=_names,
+            busy_poll=busy_poll,
+            on_error=on_error,
+            max_pending=max_pending,
+            watchdog=watchdog,
+            exit_timeout=exit_timeout,
+            initializer=initializer,
+            initargs=initargs,
+        )
         if getattr(self, "_core", None) is not None:
             raise RuntimeError("Worker.__init__() was called before")
         if shared.exiting:
             raise RuntimeError(AFTER_EXIT)
         core = Core(
-            name,
+            options.name,
             on_error=on_error,
             daemon=bool(daemon),
-            max_pending=limit,
-            watchdog=allowed,
-            exit_timeout=exit_seconds,
+            max_pending=options.max_pending,
+            watchdog=options.watchdog,
+            exit_timeout=options.exit_timeout,
             initializer=initializer,
-            initargs=initargs,
+            initargs=options.initargs,
             notes_origins=bool(traceback),
         )
         try:
-            if allowed is not None:
+            if options.watchdog is not None:
                 core.watch_out(_watchdog)
             if start:
                 core.start()
