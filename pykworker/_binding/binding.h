@@ -144,6 +144,21 @@ struct pykw_worker_object {
 	PyObject *owner;		/* keeps handle; not tracked by the collector */
 };
 
+/* A new object of a type of ours, all zero; NULL with an exception. */
+static inline void *pykw_allocate(PyTypeObject *type)
+{
+	return ((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+}
+
+/* The last step of a dealloc: the memory, and the object's reference to its type. */
+static inline void pykw_free_object(PyObject *self)
+{
+	PyTypeObject *type = Py_TYPE(self);
+
+	((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+	Py_DECREF((PyObject *)type);
+}
+
 /* ---- gil.c: who holds the GIL, and when ---- */
 
 /* Give it back for a wait; take it again. */
@@ -297,8 +312,16 @@ bool pykw_is_beyond_waiting(struct pykw_worker *pw);
 
 #define PYKW_GIVEN_UP "the worker was given up at interpreter exit"
 
-/* The interpreter exits, and what is pending here is to be dropped. */
-bool pykw_begins_nothing(struct pykw_worker *pw);
+extern _Atomic(bool) pykw_interpreter_exits;
+
+/*
+ * What is pending is to be dropped: the initializer has failed, or the interpreter exits and
+ * it is a daemon's, or given up. Looked at by every run.
+ */
+static inline bool pykw_begins_nothing(struct pykw_worker *pw)
+{
+	return pw->broken || pw->abandoned || (pw->daemon && pykw_interpreter_exits);
+}
 
 /* Raise what a wait in C was refused for. */
 void pykw_raise_wait_refusal(int error);

@@ -231,11 +231,6 @@ void pykw_cancel_calls(struct pykw_worker *pw)
 
 /* ---- submit ---- */
 
-static void *allocate(PyTypeObject *type)
-{
-	return ((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
-}
-
 static PyObject *submit(PyObject *self, PyObject *context, PyObject *fn, PyObject *args,
 			PyObject *kwargs)
 {
@@ -245,8 +240,8 @@ static PyObject *submit(PyObject *self, PyObject *context, PyObject *fn, PyObjec
 
 	if (!pw)
 		return NULL;
-	f = allocate(pykw_the.future_class);
-	call = f ? allocate(pykw_the.call_class) : NULL;
+	f = pykw_allocate(pykw_the.future_class);
+	call = f ? pykw_allocate(pykw_the.call_class) : NULL;
 	if (!call)
 		goto failed;
 	call->work.extra = &call->extra;
@@ -631,7 +626,7 @@ static PyMethodDef future_methods[] = {
 static PyObject *future_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
 	(void)args, (void)kwargs; /* for __init__ */
-	return allocate(type);
+	return pykw_allocate(type);
 }
 
 static int future_traverse(PyObject *self, visitproc visit, void *arg)
@@ -663,12 +658,9 @@ static int future_clear(PyObject *self)
 
 static void future_dealloc(PyObject *self)
 {
-	PyTypeObject *type = Py_TYPE(self);
-
 	PyObject_GC_UnTrack(self);
 	future_clear(self);
-	((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
-	Py_DECREF(type);
+	pykw_free_object(self);
 }
 
 static PyType_Slot future_slots[] = {
@@ -706,12 +698,9 @@ static int call_clear(PyObject *self)
 
 static void call_dealloc(PyObject *self)
 {
-	PyTypeObject *type = Py_TYPE(self);
-
 	PyObject_GC_UnTrack(self);
 	call_clear(self);
-	((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
-	Py_DECREF(type);
+	pykw_free_object(self);
 }
 
 static PyType_Slot call_slots[] = {

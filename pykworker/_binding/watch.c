@@ -36,11 +36,13 @@ static void end_watch(struct pykw_watch *w)
 	Py_DECREF((PyObject *)w);
 }
 
-static void notify_one(struct pykw_watch *w)
+/* It is linked. */
+static void end_and_notify(struct pykw_watch *w)
 {
 	PyObject *notify = w->notify, *result;
 
 	w->notify = NULL;
+	end_watch(w); /* which may have been its last reference */
 	if (!notify)
 		return;
 	result = PyObject_CallNoArgs(notify);
@@ -60,36 +62,21 @@ void pykw_look_at_watches(struct pykw_worker *pw)
 			w = w->next;
 			continue;
 		}
-		Py_INCREF((PyObject *)w);
-		end_watch(w);
-		notify_one(w);
-		Py_DECREF((PyObject *)w);
+		end_and_notify(w);
 		w = pw->watches;
 	}
 }
 
 void pykw_let_watches_go(struct pykw_worker *pw)
 {
-	while (pw->watches) {
-		struct pykw_watch *w = pw->watches;
-
-		Py_INCREF((PyObject *)w);
-		end_watch(w);
-		notify_one(w);
-		Py_DECREF((PyObject *)w);
-	}
+	while (pw->watches)
+		end_and_notify(pw->watches);
 }
 
 void pykw_forget_watches(struct pykw_worker *pw)
 {
 	while (pw->watches)
 		end_watch(pw->watches);
-}
-
-static struct pykw_watch *new_watch(void)
-{
-	return (struct pykw_watch *)((allocfunc)PyType_GetSlot(watch_type, Py_tp_alloc))(
-		watch_type, 0);
 }
 
 /* @result: of the begin. Returns the Watch, None when it is over, or raises. */
@@ -118,7 +105,7 @@ static PyObject *link_watch(struct pykw_watch *w, int result, PyObject *notify, 
 
 PyObject *pykw_watch_work(struct pykw_work *work, PyObject *notify)
 {
-	struct pykw_watch *w = new_watch();
+	struct pykw_watch *w = pykw_allocate(watch_type);
 
 	if (!w)
 		return NULL;
@@ -128,7 +115,7 @@ PyObject *pykw_watch_work(struct pykw_work *work, PyObject *notify)
 
 PyObject *pykw_watch_worker(struct pykw_worker *pw, PyObject *notify)
 {
-	struct pykw_watch *w = new_watch();
+	struct pykw_watch *w = pykw_allocate(watch_type);
 
 	if (!w)
 		return NULL;
@@ -162,12 +149,10 @@ static PyObject *watch_cancel(PyObject *self, PyObject *unused)
 static void watch_dealloc(PyObject *self)
 {
 	struct pykw_watch *w = (struct pykw_watch *)self;
-	PyTypeObject *type = Py_TYPE(self);
 
 	Py_XDECREF(w->notify);
 	Py_XDECREF(w->held);
-	((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
-	Py_DECREF(type);
+	pykw_free_object(self);
 }
 
 static PyMethodDef watch_methods[] = {

@@ -94,7 +94,7 @@ static PyObject *call(struct pykw_worker *pw, struct pykw_work *w)
 {
 	PyObject *result;
 
-	if (pw->broken || pykw_begins_nothing(pw)) {
+	if (pykw_begins_nothing(pw)) {
 		drop_run(pw, w);
 		return Py_NewRef(Py_None);
 	}
@@ -203,6 +203,12 @@ static void begin_run(struct pykw_worker *pw, struct pykw_work *w)
 	pykw_give_room(pw);
 }
 
+/* Traced runs are made one by one, and those that are dropped. */
+static bool may_serve(struct pykw_worker *pw)
+{
+	return !pw->traced && !pykw_begins_nothing(pw);
+}
+
 static PyObject *runs_next(PyObject *self)
 {
 	struct runs *runs = (struct runs *)self;
@@ -219,8 +225,7 @@ static PyObject *runs_next(PyObject *self)
 			pykw_interrupt(pw, pykw_fetch_exception());
 			return NULL;
 		}
-		/* Traced runs are made one by one. */
-		next = pw->traced || pykw_begins_nothing(pw) ? NULL : kthread_next_work(pw->worker, run_python);
+		next = may_serve(pw) ? kthread_next_work(pw->worker, run_python) : NULL;
 		if (!next)
 			return NULL;
 		w = pykw_object_of(next);
@@ -245,16 +250,8 @@ static PyMethodDef runs_methods[] = {
 	{ NULL, NULL, 0, NULL },
 };
 
-static void runs_dealloc(PyObject *self)
-{
-	PyTypeObject *type = Py_TYPE(self);
-
-	((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
-	Py_DECREF(type);
-}
-
 static PyType_Slot runs_slots[] = {
-	{ Py_tp_dealloc, runs_dealloc },
+	{ Py_tp_dealloc, pykw_free_object },
 	{ Py_tp_iter, PyObject_SelfIter },
 	{ Py_tp_iternext, runs_next },
 	{ Py_tp_methods, runs_methods },
@@ -270,8 +267,7 @@ static PyType_Spec runs_spec = {
 
 static PyObject *make_runs(struct pykw_worker *pw)
 {
-	struct runs *runs = (struct runs *)((allocfunc)PyType_GetSlot(runs_type, Py_tp_alloc))(
-		runs_type, 0);
+	struct runs *runs = pykw_allocate(runs_type);
 
 	if (!runs)
 		return NULL;
@@ -324,7 +320,7 @@ static void run_python(struct kthread_work *work)
 	begin_run(pw, w);
 	if (pw->traced)
 		trace(pw, "start", w);
-	result = pw->worker->more && !pw->traced && !pw->broken && !pykw_begins_nothing(pw) ? serve(pw) : call(pw, w);
+	result = pw->worker->more && may_serve(pw) ? serve(pw) : call(pw, w);
 	w = current_work(pw); /* another, when more were run */
 	if (result) {
 		Py_DECREF(result);
@@ -411,7 +407,7 @@ static void run_native(struct kthread_work *work)
 		trace(pw, "start", w);
 	}
 	gil_give_back(pw);
-	if (!pw->broken && !pykw_begins_nothing(pw))
+	if (!pykw_begins_nothing(pw))
 		w->extra->native->function(w->extra->native->data);
 	if (pw->traced) {
 		gil_keep(pw);
@@ -473,8 +469,7 @@ void pykw_note_origin(struct pykw_worker *pw, struct pykw_work *w, PyObject *exc
 
 static PyObject *work_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-	struct pykw_work *w = (struct pykw_work *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(
-		type, 0);
+	struct pykw_work *w = pykw_allocate(type);
 
 	(void)args, (void)kwargs; /* for __init__ */
 	if (w)
@@ -735,7 +730,6 @@ int pykw_work_clear(PyObject *self)
 static void work_dealloc(PyObject *self)
 {
 	struct pykw_work *w = (struct pykw_work *)self;
-	PyTypeObject *type = Py_TYPE(self);
 
 	PyObject_GC_UnTrack(self);
 	pykw_work_clear(self);
@@ -744,8 +738,7 @@ static void work_dealloc(PyObject *self)
 		PyMem_Free(w->extra->timer);
 		PyMem_Free(w->extra);
 	}
-	((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
-	Py_DECREF(type);
+	pykw_free_object(self);
 }
 
 static PyObject *get_fn(PyObject *self, void *unused)

@@ -16,7 +16,7 @@
 
 PyTypeObject *pykw_worker_type;
 
-static _Atomic(bool) interpreter_exits;
+_Atomic(bool) pykw_interpreter_exits;
 
 static struct pykw_worker *from_handle(uintptr_t handle)
 {
@@ -218,7 +218,7 @@ static PyObject *raise_refusal(int error)
 		message = "this worker was left behind in the parent process by fork";
 		break;
 	default:
-		message = interpreter_exits ?
+		message = pykw_interpreter_exits ?
 				  "cannot schedule new futures after interpreter shutdown" :
 				  "cannot schedule new futures after shutdown";
 	}
@@ -235,10 +235,15 @@ struct pykw_worker *pykw_handle_of(PyObject *self)
 	return pw;
 }
 
-PyObject *pykw_broken_exception(void)
+static void raise_broken(void)
 {
 	PyErr_SetString(pykw_the.broken_error, "A thread initializer failed, the thread pool is "
 					       "not usable anymore");
+}
+
+PyObject *pykw_broken_exception(void)
+{
+	raise_broken();
 	return pykw_fetch_exception();
 }
 
@@ -252,12 +257,8 @@ static bool has_room(struct pykw_worker *pw)
 
 bool pykw_may_queue(struct pykw_worker *pw, struct pykw_work *w)
 {
-	PyObject *exception;
-
 	if (pw->broken) {
-		exception = pykw_broken_exception();
-		PyErr_SetObject(pykw_the.broken_error, exception);
-		Py_XDECREF(exception);
+		raise_broken();
 		return false;
 	}
 	if (pykw_begins_nothing(pw)) {
@@ -432,31 +433,28 @@ static PyObject *worker_queue_delayed(PyObject *self, PyObject *args)
 {
 	struct pykw_worker *pw = pykw_handle_of(self);
 	struct pykw_timer *timer;
+	struct pykw_work *w;
 	PyObject *work;
 	uint64_t delay_ns, period_ns;
 	int result;
 
-	if (!pw || !parse_delayed(args, &work, &delay_ns, &period_ns) || !pykw_prepare(pw, (struct pykw_work *)work))
+	if (!pw || !parse_delayed(args, &work, &delay_ns, &period_ns) ||
+	    !pykw_prepare(pw, (struct pykw_work *)work))
 		return NULL;
-	timer = pykw_timer_of((struct pykw_work *)work);
-	if (((struct pykw_work *)work)->extra->native) {
-		/* It may run, and end, at once: so hold it first. */
-		Py_INCREF((PyObject *)work);
-		result = period_ns ? kthread_queue_periodic_work_status(pw->worker, &timer->dwork,
-									delay_ns, period_ns) :
-				     kthread_queue_delayed_work_status(pw->worker, &timer->dwork,
-								       delay_ns);
-		note_queueing(pw, work, result);
-		Py_DECREF((PyObject *)work);
-	} else {
-		/* It can't run before this thread gives up the GIL. */
+	w = (struct pykw_work *)work;
+	timer = pykw_timer_of(w);
+	/*
+	 * A Python work can't run before this thread gives up the GIL. A native one may run, and
+	 * end, at once: but what it gives back it gives back later, under the GIL.
+	 */
+	if (w->extra->native && period_ns)
+		result = kthread_queue_periodic_work_status(pw->worker, &timer->dwork, delay_ns,
+							    period_ns);
+	else
 		result = kthread_queue_delayed_work_status(pw->worker, &timer->dwork, delay_ns);
-		if (result > 0 && period_ns)
-			timer->period_ns = period_ns;
-		note_queueing(pw, work, result);
-	}
-	if (result == -ECANCELED)
-		result = 0;
+	if (result > 0 && period_ns && !w->extra->native)
+		timer->period_ns = period_ns;
+	result = note_queueing(pw, work, result);
 	return answer(pw, work, result, result > 0);
 }
 
@@ -467,7 +465,8 @@ static PyObject *worker_mod_delayed(PyObject *self, PyObject *args)
 	uint64_t delay_ns, unused;
 	int result;
 
-	if (!pw || !parse_delayed(args, &work, &delay_ns, &unused) || !pykw_prepare(pw, (struct pykw_work *)work))
+	if (!pw || !parse_delayed(args, &work, &delay_ns, &unused) ||
+	    !pykw_prepare(pw, (struct pykw_work *)work))
 		return NULL;
 	result = kthread_mod_delayed_work_status(
 		pw->worker, &pykw_timer_of((struct pykw_work *)work)->dwork, delay_ns);
@@ -655,7 +654,7 @@ static PyObject *worker_cancel_calls(PyObject *self, PyObject *unused)
 static PyObject *worker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
 	(void)args, (void)kwargs; /* for __init__ */
-	return ((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+	return pykw_allocate(type);
 }
 
 static int worker_traverse(PyObject *self, visitproc visit, void *arg)
@@ -666,12 +665,9 @@ static int worker_traverse(PyObject *self, visitproc visit, void *arg)
 
 static void worker_dealloc(PyObject *self)
 {
-	PyTypeObject *type = Py_TYPE(self);
-
 	PyObject_GC_UnTrack(self);
 	Py_XDECREF(((struct pykw_worker_object *)self)->owner);
-	((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
-	Py_DECREF(type);
+	pykw_free_object(self);
 }
 
 static PyMethodDef worker_methods[] = {
@@ -931,11 +927,6 @@ void pykw_worker_abandon(uintptr_t worker, bool give_up)
 	}
 }
 
-bool pykw_begins_nothing(struct pykw_worker *pw)
-{
-	return pw->abandoned || (pw->daemon && interpreter_exits);
-}
-
 bool pykw_is_beyond_waiting(struct pykw_worker *pw)
 {
 	PyObject *answer;
@@ -1125,10 +1116,10 @@ bool pykw_worker_has_room(uintptr_t worker)
 {
 	struct pykw_worker *pw = from_handle(worker);
 
-	return pw->broken || pw->abandoned || has_room(pw);
+	return pykw_begins_nothing(pw) || has_room(pw);
 }
 
 void pykw_note_exit(void)
 {
-	interpreter_exits = true;
+	pykw_interpreter_exits = true;
 }
