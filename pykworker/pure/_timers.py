@@ -13,7 +13,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,50 +25,55 @@ _FEW_DEAD = 64  # not worth a sweep
 class Timer:
     """The timer of one pending run."""
 
-    __slots__ = ("deadline", "runs", "work")
+    __slots__ = ("deadline", "work")
 
     def __init__(self, work: Work[Any], deadline: float) -> None:
         self.work: Work[Any] | None = work  # it holds the work as the list does; None: it is over
         self.deadline = deadline
-        self.runs = True  # once False, always False
 
 
 class Timers:
     """All timers of one worker."""
 
-    __slots__ = ("_heap", "_order", "running")
+    __slots__ = ("_armed", "_heap", "_order")
 
     def __init__(self) -> None:
         # Ties go by the order of arming, so that nothing beyond it is ever compared.
         self._heap: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
-        self.running = 0
+        # Those in the heap that are not dead. A set, not a count: it is changed in one step, and
+        # so right wherever Ctrl-C comes.
+        self._armed: set[Timer] = set()
+
+    @property
+    def running(self) -> int:
+        """How many run."""
+        return len(self._armed)
 
     def arm(self, timer: Timer) -> None:
-        self.running += 1
         heapq.heappush(self._heap, (timer.deadline, next(self._order), timer))
+        self._armed.add(timer)
 
     def disarm(self, timer: Timer) -> None:
         """Whoever calls this holds the work, so that it does not end here, under the lock."""
-        if not timer.runs:
+        if timer not in self._armed:
             return
-        timer.runs = False
+        self._armed.discard(timer)
         timer.work = None
-        self.running -= 1
         if len(self._heap) > 2 * self.running + _FEW_DEAD:
             # One step for the interpreter, in which no signal handler can arm another timer.
-            runs = map(attrgetter("runs"), map(itemgetter(2), self._heap))
+            runs = map(self._armed.__contains__, map(itemgetter(2), self._heap))
             self._heap[:] = itertools.compress(self._heap, runs)
             heapq.heapify(self._heap)
 
     def works(self) -> list[Work[Any]]:
         """Those whose timer runs."""
-        return [timer.work for _, _, timer in self._heap if timer.work is not None]
+        return [timer.work for timer in self._armed if timer.work is not None]
 
     def next_deadline(self) -> float | None:
         """When the earliest one runs out; None: none runs."""
         while self._heap:
-            if self._heap[0][2].runs:
+            if self._heap[0][2] in self._armed:
                 return self._heap[0][0]
             heapq.heappop(self._heap)
         return None
@@ -77,9 +82,8 @@ class Timers:
         """Take out the earliest one that has run out by *now*; None: there is none."""
         while self._heap and self._heap[0][0] <= now:
             timer = heapq.heappop(self._heap)[2]
-            if timer.runs:
-                timer.runs = False
-                self.running -= 1
+            if timer in self._armed:
+                self._armed.discard(timer)
                 return timer
         return None
 

@@ -385,6 +385,16 @@ worker = kw.Worker("storm")
 over = threading.Event()
 sent, caught, ran, noted, futures = 0, 0, [], [], []
 
+def interrupt(*_):
+    # Once for each time that main is ready for it, wherever it is then; not in its handlers.
+    global armed
+    if armed:
+        armed = False
+        raise KeyboardInterrupt
+
+armed = False
+signal.signal(signal.SIGINT, interrupt)
+
 def rain():
     global sent
     chance = random.Random(seed + 1)
@@ -420,26 +430,17 @@ works = [kw.Work(ran.append, number) for number in range(3)]
 later = kw.DelayedWork(ran.append, 3)
 thread = threading.Thread(target=rain)
 number = 0
-try:
-    thread.start()
-except KeyboardInterrupt:
-    caught += 1
+thread.start()
 while not over.is_set():
     try:
+        armed = True
         while not over.is_set():
             number += 1
             one_round(number)
+        armed = False
     except KeyboardInterrupt:
         caught += 1
-while thread.is_alive():
-    try:
-        thread.join()
-    except KeyboardInterrupt:
-        caught += 1
-try:
-    time.sleep(0.01)
-except KeyboardInterrupt:
-    caught += 1
+thread.join()
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 # Nothing is stuck, and each run that was begun or dropped is in the counters.
 worker.flush()
