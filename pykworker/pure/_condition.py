@@ -58,5 +58,9 @@ class Condition:
 
     def notify_all(self) -> None:
         """Wake all who sleep."""
-        sleepers, self._sleepers = self._sleepers, []
-        deque(map(_wake, sleepers), maxlen=0)
+        if not self._sleepers:
+            return
+        wakings = map(_wake, self._sleepers)
+        # From here on one step for the interpreter, which does them all.
+        self._sleepers = []
+        deque(wakings, maxlen=0)

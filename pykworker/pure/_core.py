@@ -95,6 +95,7 @@ class Core:
         self.executing: Status | None = None  # of the work whose callback runs
         self.executing_place = 0  # where on the list it was
         self.current: Work[Any] | None = None  # that work, until the worker lets go of it
+        self.called = False  # its function; until then Ctrl-C puts it back on the list
         self.origin: traceback.StackSummary | None = None  # where its run was asked for
         self.outcome: tuple[Any, BaseException | None] | None = None  # of a submitted call
 
@@ -154,7 +155,7 @@ class Core:
             raise RuntimeError(_DRAINED)
 
     def has_room(self) -> bool:
-        taken = len(self.works) + self.timers.running + self.reserved
+        taken = len(self.works) + len(self.timers.armed) + self.reserved
         return self.max_pending is None or taken < self.max_pending
 
     def refuse_if_full(self) -> None:
@@ -195,15 +196,18 @@ class Core:
         with self.lock:
             self.refuse_queueing()
             self.list_what_is_due()
-            if not self.claim(status):
-                return False
-            if status.pending:
-                status.coalesced += 1
-                self.coalesced += 1
-                return False
+            try:
+                if not self.claim(status):
+                    return False
+                if status.pending:
+                    status.coalesced += 1
+                    self.coalesced += 1
+                    return False
+                self.put_at_the_tail(work)
+            except BaseException:
+                self.take_the_claim_back(status)
+                raise
             status.origin = origin
-            status.pending = self.last + 1
-            self.put_at_the_tail(work)
             self.announce()
             return True
 
@@ -218,7 +222,7 @@ class Core:
             self.claim(status)
             status.future = future
             status.origin = origin
-            status.pending = future._number = self.last + 1
+            future._number = self.last + 1
             self.put_at_the_tail(call)
             self.announce()
 
@@ -237,18 +241,22 @@ class Core:
     ) -> bool:
         if delay == 0:
             return self.queue(work, origin)
-        timer = Timer(work, time.monotonic() + delay)
+        timer = Timer(time.monotonic() + delay)
         status = work._status
         with self.lock:
             self.refuse_queueing()
-            if not self.claim(status):
-                return False
-            if status.pending:
-                status.coalesced += 1
-                self.coalesced += 1
-                return False
+            try:
+                if not self.claim(status):
+                    return False
+                if status.pending:
+                    status.coalesced += 1
+                    self.coalesced += 1
+                    return False
+                self.arm(work, timer)
+            except BaseException:
+                self.take_the_claim_back(status)
+                raise
             status.origin = origin
-            self.arm(status, timer)
             self.announce()
             return True
 
@@ -260,20 +268,21 @@ class Core:
         with self.lock:
             self.refuse_queueing()
             self.list_what_is_due()
-            if not self.claim(status):
-                return status.cancelling > 0, False
-            was_pending = bool(status.pending)
+            try:
+                if not self.claim(status):
+                    return status.cancelling > 0, False
+                was_pending = bool(status.pending)
+                now = time.monotonic()
+                if status.schedule is not None:
+                    status.schedule.restart(now + delay)
+                if delay > 0:
+                    self.arm(work, Timer(now + delay))
+                else:
+                    self.put_at_the_tail(work)
+            except BaseException:
+                self.take_the_claim_back(status)
+                raise
             status.origin = origin
-            if was_pending:
-                self.unlist(status)
-            now = time.monotonic()
-            if status.schedule is not None:
-                status.schedule.restart(now + delay)
-            if delay > 0:
-                self.arm(status, Timer(work, now + delay))
-            else:
-                status.pending = status.pending or self.last + 1
-                self.put_at_the_tail(work)
             self.announce()
         self.tell()  # who has awaited the place on the list that it had
         return was_pending, not was_pending
@@ -288,7 +297,7 @@ class Core:
             status.origin = origin
             status.schedule = schedule
             schedule.restart(time.monotonic() + schedule.interval)
-            self.arm(status, Timer(work, schedule.start))
+            self.arm(work, Timer(schedule.start))
             self.announce()
 
     def claim(self, status: Status) -> bool:
@@ -312,35 +321,50 @@ class Core:
             self.refuse_if_full()
         return True
 
+    def take_the_claim_back(self, status: Status) -> None:
+        """Ctrl-C came between the claim and what it was for; or after that: then it stands."""
+        if status.owner is self and not status.pending and not status.executing:
+            status.owner = None
+
     # -- the list and the timers; under the lock
+    #
+    # Ctrl-C, that is a signal handler of the main thread that raises, comes where a function
+    # begins and where a call has returned, nowhere else. So what belongs together is stored
+    # without a call in between; who sleeps is woken first, and looks when the lock is free.
 
     def put_at_the_tail(self, work: Work[Any]) -> None:
-        self.last = place = self.last + 1
-        work._status.place = place
-        self.works[place] = work
+        """Of the list, for its pending run or, when it has none, for a new one."""
+        status, armed = work._status, self.timers.armed
+        self.changed.notify_all()
+        timer, place = status.timer, status.place
+        self.last = status.place = self.last + 1
+        status.pending = status.pending or status.place
+        status.timer = None
+        self.works[status.place] = work
+        if place in self.works:
+            del self.works[place]
+        if timer in armed:
+            del armed[timer]
         self.queued += 1
 
-    def arm(self, status: Status, timer: Timer) -> None:
-        """Let a timer run for the pending run of a work or, when it has none, for a new one."""
+    def arm(self, work: Work[Any], timer: Timer) -> None:
+        """Let a timer run for its pending run or, when it has none, for a new one."""
+        status, armed = work._status, self.timers.armed
+        self.timers.add(timer)
+        self.changed.notify_all()
+        former, place = status.timer, status.place
         if not status.pending:
             status.pending = self.last = self.last + 1
-        status.timer = timer
-        self.timers.arm(timer)
-
-    def unlist(self, status: Status) -> None:
-        """Take a pending run off the list, or its timer out: it is in neither now."""
-        if status.timer is not None:
-            self.timers.disarm(status.timer)
-            status.timer = None
-        else:
-            self.works.pop(status.place, None)
-            status.place = 0
+        status.timer, status.place = timer, 0
+        armed[timer] = work
+        if former in armed:
+            del armed[former]
+        if place in self.works:
+            del self.works[place]
 
     def list_work_now(self, work: Work[Any]) -> None:
         """Put a work at the tail whose timer has run out, or is to be cut short."""
-        status = work._status
-        if status.timer is not None:
-            self.unlist(status)
+        if work._status.timer is not None:
             self.put_at_the_tail(work)
 
     def give_a_place_away(self) -> None:
@@ -373,29 +397,33 @@ class Core:
         to look at the list: so a work whose timer ran out during a long callback, or while
         the worker rests, stands before what was queued later.
         """
-        if not self.timers.running:
+        if not self.timers.armed:
             return
         now = time.monotonic()
-        while (timer := self.timers.pop_due(now)) is not None:
-            work, timer.work = timer.work, None
-            if work is not None and work._status.timer is timer:
-                self.list_work_now(work)
+        while (timer := self.timers.first_due(now)) is not None:
+            self.put_at_the_tail(self.timers.armed[timer])
 
     def drop(self, status: Status) -> bool:
         """Drop the pending run, and the ticks to come. False: there was none."""
         status.schedule = None
         if not status.pending:
             return False
-        self.unlist(status)
-        status.pending = 0
-        status.origin = None
-        if not status.executing:
-            if status.future is not None:
-                status.future._fate = BrokenThreadPool(_BROKEN) if self.broken else CancelledError()
-                self.unrun.append(status.future)
-                status.future = None
-            status.owner = None  # last: who sees none, without the lock, looks for a fate
+        fate = BrokenThreadPool(_BROKEN) if self.broken else CancelledError()
+        timer, place, armed = status.timer, status.place, self.timers.armed
+        future = None if status.executing else status.future
+        status.timer, status.place, status.pending, status.origin = None, 0, 0, None
         self.cancelled += 1
+        if place in self.works:
+            del self.works[place]
+        if timer in armed:
+            del armed[timer]
+        if not status.executing:
+            if future is not None:
+                future._fate = fate
+            status.future = None
+            status.owner = None  # last: who sees none, without the lock, looks for a fate
+        if future is not None:
+            self.unrun.append(future)
         self.give_a_place_away()
         self.look_at_watches(status)
         self.announce()
@@ -419,7 +447,6 @@ class Core:
             self.initialize(service)
             while (work := self.take(service)) is not None:
                 count += 1
-                self.current = work
                 self.execute(work, service)
                 self.current = None
                 # Whoever flushed this work may count on it that we hold it no more. So let go
@@ -428,8 +455,10 @@ class Core:
                 self.finish(service)
         finally:
             try:
+                # Only after a KeyboardInterrupt is there anything to put back, or to finish.
+                self.put_back()
                 self.current = None
-                self.finish(service)  # only after a KeyboardInterrupt is there anything to finish
+                self.finish(service)
             finally:
                 here.core = None
                 self.detach(service)
@@ -482,24 +511,50 @@ class Core:
 
     def begin(self) -> Work[Any]:
         """Take the first work off the list: it executes now. Under the lock."""
-        place, work = self.works.popitem(last=False)
+        place, work = next(iter(self.works.items()))
         status = work._status
+        # No call up to the "del": so it is either on the list or executes.
         status.executing, status.pending, status.place = status.pending, 0, 0
         status.coalesced = 0
+        self.called = False
+        self.current = work
         self.executing = status
         self.executing_place = place
         self.executed += 1
         self.origin = status.origin
+        del self.works[place]
         if status.future is not None:
             status.future._begin()
         if self.closed:
             status.schedule = None  # it ends with its worker
         if status.schedule is not None:
-            self.arm(status, Timer(work, status.schedule.next_after(time.monotonic())))
+            self.arm(work, Timer(status.schedule.next_after(time.monotonic())))
         else:
             status.origin = None
             self.give_a_place_away()
         return work
+
+    def put_back(self) -> None:
+        """Ctrl-C came before the work's function was called: so it has not begun."""
+        with self.lock:
+            status, work, place = self.executing, self.current, self.executing_place
+            if status is None or work is None or self.called or status.cancelling:
+                return
+            # Of the next tick, or of a queueing meanwhile: the one put back stands for both.
+            timer, again, armed = status.timer, status.place, self.timers.armed
+            status.timer, status.place = None, place
+            status.pending, status.executing = status.executing, 0
+            status.origin = self.origin
+            self.works[place] = work
+            if again in self.works:
+                del self.works[again]
+            if timer in armed:
+                del armed[timer]
+            self.executed -= 1
+            self.executing = self.outcome = self.origin = None
+            self.works.move_to_end(place, last=False)
+            if status.future is not None:
+                status.future._take_back()
 
     def execute(self, work: Work[Any], service: Service) -> None:
         self.call_hook("on_start", work, service)
@@ -514,6 +569,7 @@ class Core:
             return  # somebody has queued it again: a call is made once
         try:
             context = work._context
+            self.called = True
             if context is None:
                 self.outcome = (work._fn(*work._args, **work._kwargs), None)
             else:
@@ -531,6 +587,7 @@ class Core:
         try:
             try:
                 context = work._context
+                self.called = True
                 if context is None:
                     answer = work._fn(*work._args, **work._kwargs)
                 else:
@@ -597,20 +654,19 @@ class Core:
 
     # -- the thread comes and goes
 
-    def attach(
-        self, thread: threading.Thread, *, ours: bool = False, what_is_pending: bool = False
-    ) -> Service:
+    def attach(self, service: Service, what_is_pending: bool = False) -> None:
         """With *what_is_pending* for just that, else until the thread shall leave."""
         with self.lock:
             self.refuse_if_unusable()
             if self.service is not None:
                 raise RuntimeError("worker already has a thread")
             self.list_what_is_due()
-            self.service = Service(thread, ours, self.last if what_is_pending else None)
-            if ours:
-                self.thread = thread
+            if what_is_pending:
+                service.last = self.last
+            self.service = service
+            if service.ours:
+                self.thread = service.thread
             self.announce()
-            return self.service
 
     def detach(self, service: Service) -> None:
         with self.lock:
@@ -634,12 +690,14 @@ class Core:
             with contextlib.suppress(RuntimeError):  # an isolated subinterpreter takes none
                 thread.daemon = True
         thread.name = self.name  # as an argument, an empty one would not be taken
-        service = self.attach(thread, ours=True)
+        service = Service(thread, ours=True)
         try:
+            self.attach(service)
             thread.start()
         except BaseException:
-            self.thread = None
-            self.detach(service)
+            if self.service is service and thread.ident is None:
+                self.thread = None
+                self.detach(service)
             raise
 
     def serve_on_own_thread(self) -> None:
@@ -649,15 +707,17 @@ class Core:
         _show_name_to_the_system(self.name)
         self.serve(service)
 
-    def run(self) -> None:
+    def run(self, what_is_pending: bool = False) -> int:
+        """Serve it with the calling thread. Returns how many works were run."""
         if here.core is not None:
             raise RuntimeError("this thread already serves a worker")
-        self.serve(self.attach(threading.current_thread()))
-
-    def run_pending(self) -> int:
-        if here.core is not None:
-            raise RuntimeError("this thread already serves a worker")
-        return self.serve(self.attach(threading.current_thread(), what_is_pending=True))
+        service = Service(threading.current_thread(), ours=False)
+        try:
+            self.attach(service, what_is_pending)
+            return self.serve(service)
+        finally:
+            if self.service is service:
+                self.detach(service)  # Ctrl-C came before serve() could see to it, or at its end
 
     def fileno(self) -> int:
         # Not before: a subinterpreter of 3.12 has no ctypes. Nor under the lock: who imports the
@@ -990,11 +1050,9 @@ class Core:
         Returns them, to be let go of outside it.
         """
         armed: list[Work[Any]] = []
-        while (timer := self.timers.pop_due(float("inf"))) is not None:
-            work, timer.work = timer.work, None
-            if work is not None and work._status.timer is timer:
-                armed.append(work)
-                self.drop(work._status)
+        while (timer := self.timers.first_due(float("inf"))) is not None:
+            armed.append(self.timers.armed[timer])
+            self.drop(armed[-1]._status)
         return armed
 
     def break_down(self) -> None:
@@ -1095,7 +1153,7 @@ class Core:
 
     def leave_waiters_behind(self) -> None:
         """In the child: those who await are in the parent, and locks may be held from there."""
-        works = [*self.works.values(), *self.timers.works()]
+        works = [*self.works.values(), *self.timers.armed.values()]
         for status in [self.executing, *(work._status for work in works)]:
             if status is None:
                 continue
@@ -1118,7 +1176,7 @@ class Core:
 
     def has_nothing_to_do(self) -> bool:
         with self.lock:
-            return not self.works and not self.timers.running and self.executing is None
+            return not self.works and not self.timers.armed and self.executing is None
 
     def tell_busy(self, wanted: bool) -> None:
         self.dog_sleeps = wanted

@@ -131,6 +131,10 @@ class Future(concurrent.futures.Future[_R]):
         """It is taken off the list, by the worker's thread, under the worker's lock."""
         self._state = _RUNNING
 
+    def _take_back(self) -> None:
+        """It was put back: as _begin."""
+        self._state = _PENDING
+
     def _is_over(self) -> bool:
         """Nothing of it is to come that somebody could wait for; under the worker's lock.
 

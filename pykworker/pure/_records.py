@@ -105,10 +105,10 @@ class Service:
 
     __slots__ = ("ended", "interruptible", "last", "ours", "stop_asked", "thread", "watches")
 
-    def __init__(self, thread: threading.Thread, ours: bool, last: int | None) -> None:
+    def __init__(self, thread: threading.Thread, ours: bool) -> None:
         self.thread = thread
         self.ours = ours  # made by start(), so stop() and destroy() join it
-        self.last = last  # the last place that it is for; None: it waits for more
+        self.last: int | None = None  # the last place that it is for; None: it waits for more
         # Ctrl-C belongs to the main thread: there it ends run(), also out of a callback.
         self.interruptible = not ours and thread is threading.main_thread()
         self.stop_asked = False

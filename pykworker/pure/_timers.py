@@ -25,67 +25,47 @@ _FEW_DEAD = 64  # not worth a sweep
 class Timer:
     """The timer of one pending run."""
 
-    __slots__ = ("deadline", "work")
+    __slots__ = ("deadline",)
 
-    def __init__(self, work: Work[Any], deadline: float) -> None:
-        self.work: Work[Any] | None = work  # it holds the work as the list does; None: it is over
+    def __init__(self, deadline: float) -> None:
         self.deadline = deadline
 
 
 class Timers:
-    """All timers of one worker."""
+    """All timers of one worker, under its lock."""
 
-    __slots__ = ("_armed", "_heap", "_order")
+    __slots__ = ("_heap", "_order", "armed")
 
     def __init__(self) -> None:
+        # Those that run, and whose they are; it holds the works as the list does. A timer is
+        # disarmed by taking it out of here, which Ctrl-C cannot cut in two; it stays in the
+        # heap until that is looked at.
+        self.armed: dict[Timer | None, Work[Any]] = {}
         # Ties go by the order of arming, so that nothing beyond it is ever compared.
         self._heap: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
-        # Those in the heap that are not dead. A set, not a count: it is changed in one step, and
-        # so right wherever Ctrl-C comes.
-        self._armed: set[Timer] = set()
 
-    @property
-    def running(self) -> int:
-        """How many run."""
-        return len(self._armed)
-
-    def arm(self, timer: Timer) -> None:
-        heapq.heappush(self._heap, (timer.deadline, next(self._order), timer))
-        self._armed.add(timer)
-
-    def disarm(self, timer: Timer) -> None:
-        """Whoever calls this holds the work, so that it does not end here, under the lock."""
-        if timer not in self._armed:
-            return
-        self._armed.discard(timer)
-        timer.work = None
-        if len(self._heap) > 2 * self.running + _FEW_DEAD:
-            # One step for the interpreter, in which no signal handler can arm another timer.
-            runs = map(self._armed.__contains__, map(itemgetter(2), self._heap))
+    def add(self, timer: Timer) -> None:
+        """Of a timer that is about to be armed."""
+        if len(self._heap) > 2 * len(self.armed) + _FEW_DEAD:
+            # One step for the interpreter, in which no signal handler can add another timer.
+            runs = map(self.armed.__contains__, map(itemgetter(2), self._heap))
             self._heap[:] = itertools.compress(self._heap, runs)
             heapq.heapify(self._heap)
-
-    def works(self) -> list[Work[Any]]:
-        """Those whose timer runs."""
-        return [timer.work for timer in self._armed if timer.work is not None]
+        heapq.heappush(self._heap, (timer.deadline, next(self._order), timer))
 
     def next_deadline(self) -> float | None:
         """When the earliest one runs out; None: none runs."""
         while self._heap:
-            if self._heap[0][2] in self._armed:
+            if self._heap[0][2] in self.armed:
                 return self._heap[0][0]
             heapq.heappop(self._heap)
         return None
 
-    def pop_due(self, now: float) -> Timer | None:
-        """Take out the earliest one that has run out by *now*; None: there is none."""
-        while self._heap and self._heap[0][0] <= now:
-            timer = heapq.heappop(self._heap)[2]
-            if timer in self._armed:
-                self._armed.discard(timer)
-                return timer
-        return None
+    def first_due(self, now: float) -> Timer | None:
+        """The earliest one that has run out by *now*; None: there is none."""
+        deadline = self.next_deadline()
+        return self._heap[0][2] if deadline is not None and deadline <= now else None
 
 
 class Schedule:

@@ -353,7 +353,7 @@ class Worker(ExecutorMethods):
         From any thread that serves no worker; waits for nothing but the callbacks. As
         ``kthread_worker_run_pending``.
         """
-        return self._core.run_pending()
+        return self._core.run(what_is_pending=True)
 
     def fileno(self) -> int:
         """A file descriptor that is readable while :meth:`run_pending` has something to do.
@@ -534,7 +534,7 @@ class Worker(ExecutorMethods):
                 "coalesced": core.coalesced,
                 "cancelled": core.cancelled,
                 "pending": len(core.works),
-                "delayed": core.timers.running,
+                "delayed": len(core.timers.armed),
                 "sleeps": core.sleeps,
                 "poll_hits": 0,
             }

@@ -89,7 +89,8 @@ def test_ctrl_c_loses_no_work_that_had_not_begun(kw):
     """
     lost, twice = printed(kw, source).split()
     assert int(twice) == 0
-    assert int(lost) <= 3  # between the last look for signals and the call; it was hundreds
+    # Native: between the last look for signals and the call. It was hundreds.
+    assert int(lost) <= (0 if kw.__name__ == "pykworker.pure" else 3)
 
 
 @linux
