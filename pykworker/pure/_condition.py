@@ -58,9 +58,11 @@ class Condition:
 
     def notify_all(self) -> None:
         """Wake all who sleep."""
-        if not self._sleepers:
+        sleepers = self._sleepers
+        if not sleepers:
             return
-        wakings = map(_wake, self._sleepers)
-        # From here on one step for the interpreter, which does them all.
-        self._sleepers = []
-        deque(wakings, maxlen=0)
+        wakings = map(_wake, sleepers)
+        # From here on one step for the interpreter; unless a signal handler has done it.
+        if self._sleepers is sleepers:
+            self._sleepers = []
+            deque(wakings, maxlen=0)

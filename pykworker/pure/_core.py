@@ -199,11 +199,10 @@ class Core:
             try:
                 if not self.claim(status):
                     return False
-                if status.pending:
+                if self.put_at_the_tail(work, unless_pending=True):
                     status.coalesced += 1
                     self.coalesced += 1
                     return False
-                self.put_at_the_tail(work)
             except BaseException:
                 self.take_the_claim_back(status)
                 raise
@@ -248,11 +247,10 @@ class Core:
             try:
                 if not self.claim(status):
                     return False
-                if status.pending:
+                if self.arm(work, timer, unless_pending=True):
                     status.coalesced += 1
                     self.coalesced += 1
                     return False
-                self.arm(work, timer)
             except BaseException:
                 self.take_the_claim_back(status)
                 raise
@@ -271,14 +269,13 @@ class Core:
             try:
                 if not self.claim(status):
                     return status.cancelling > 0, False
-                was_pending = bool(status.pending)
                 now = time.monotonic()
                 if status.schedule is not None:
                     status.schedule.restart(now + delay)
                 if delay > 0:
-                    self.arm(work, Timer(now + delay))
+                    was_pending = self.arm(work, Timer(now + delay))
                 else:
-                    self.put_at_the_tail(work)
+                    was_pending = self.put_at_the_tail(work)
             except BaseException:
                 self.take_the_claim_back(status)
                 raise
@@ -328,15 +325,24 @@ class Core:
 
     # -- the list and the timers; under the lock
     #
-    # Ctrl-C, that is a signal handler of the main thread that raises, comes where a function
-    # begins and where a call has returned, nowhere else. So what belongs together is stored
-    # without a call in between; who sleeps is woken first, and looks when the lock is free.
+    # A signal handler of the main thread comes where a function begins and where a call has
+    # returned, nowhere else; it may raise, as for Ctrl-C, and it may queue here itself. So what
+    # belongs together is looked at and stored without a call in between. Who sleeps is woken
+    # first, and looks when the lock is free.
 
-    def put_at_the_tail(self, work: Work[Any]) -> None:
-        """Of the list, for its pending run or, when it has none, for a new one."""
+    def put_at_the_tail(
+        self, work: Work[Any], unless_pending: bool = False, out_of: Timer | None = None
+    ) -> bool:
+        """Of the list, for its pending run or, when it has none, for a new one.
+
+        With *out_of* only as long as that is the timer which runs for it. Returns whether it
+        had one.
+        """
         status, armed = work._status, self.timers.armed
         self.changed.notify_all()
-        timer, place = status.timer, status.place
+        timer, place, was_pending = status.timer, status.place, status.pending > 0
+        if (was_pending and unless_pending) or (out_of is not None and timer is not out_of):
+            return was_pending
         self.last = status.place = self.last + 1
         status.pending = status.pending or status.place
         status.timer = None
@@ -346,14 +352,20 @@ class Core:
         if timer in armed:
             del armed[timer]
         self.queued += 1
+        return was_pending
 
-    def arm(self, work: Work[Any], timer: Timer) -> None:
-        """Let a timer run for its pending run or, when it has none, for a new one."""
+    def arm(self, work: Work[Any], timer: Timer, unless_pending: bool = False) -> bool:
+        """Let a timer run for its pending run or, when it has none, for a new one.
+
+        Returns whether it had one.
+        """
         status, armed = work._status, self.timers.armed
         self.timers.add(timer)
         self.changed.notify_all()
-        former, place = status.timer, status.place
-        if not status.pending:
+        former, place, was_pending = status.timer, status.place, status.pending > 0
+        if was_pending and unless_pending:
+            return True
+        if not was_pending:
             status.pending = self.last = self.last + 1
         status.timer, status.place = timer, 0
         armed[timer] = work
@@ -361,11 +373,13 @@ class Core:
             del armed[former]
         if place in self.works:
             del self.works[place]
+        return was_pending
 
     def list_work_now(self, work: Work[Any]) -> None:
         """Put a work at the tail whose timer has run out, or is to be cut short."""
-        if work._status.timer is not None:
-            self.put_at_the_tail(work)
+        timer = work._status.timer
+        if timer is not None:
+            self.put_at_the_tail(work, out_of=timer)
 
     def give_a_place_away(self) -> None:
         """One work less is pending: there is room for the first who waits for it."""
@@ -401,14 +415,16 @@ class Core:
             return
         now = time.monotonic()
         while (timer := self.timers.first_due(now)) is not None:
-            self.put_at_the_tail(self.timers.armed[timer])
+            work = self.timers.armed.get(timer)
+            if work is not None:
+                self.put_at_the_tail(work, out_of=timer)
 
     def drop(self, status: Status) -> bool:
         """Drop the pending run, and the ticks to come. False: there was none."""
+        fate = BrokenThreadPool(_BROKEN) if self.broken else CancelledError()
         status.schedule = None
         if not status.pending:
             return False
-        fate = BrokenThreadPool(_BROKEN) if self.broken else CancelledError()
         timer, place, armed = status.timer, status.place, self.timers.armed
         future = None if status.executing else status.future
         status.timer, status.place, status.pending, status.origin = None, 0, 0, None
@@ -487,10 +503,12 @@ class Core:
                     return None
                 self.list_what_is_due()
                 if self.freeze_request is None and self.works:
-                    if service.last is None or next(iter(self.works)) <= service.last:
-                        work = self.begin()
-                        break
-                    return None
+                    if service.last is not None and self.first_place() > service.last:
+                        return None
+                    work = self.begin()
+                    if work is None:
+                        continue
+                    break
                 if service.last is not None:
                     return None
                 sleep = threading.TIMEOUT_MAX
@@ -509,9 +527,15 @@ class Core:
         self.tell()  # whoever waits for a place
         return work
 
-    def begin(self) -> Work[Any]:
-        """Take the first work off the list: it executes now. Under the lock."""
-        place, work = next(iter(self.works.items()))
+    def begin(self) -> Work[Any] | None:
+        """Take the first work off the list: it executes now. Under the lock.
+
+        None: a signal handler has taken it off.
+        """
+        place = self.first_place()
+        if place not in self.works:
+            return None
+        work = self.works[place]
         status = work._status
         # No call up to the "del": so it is either on the list or executes.
         status.executing, status.pending, status.place = status.pending, 0, 0
@@ -848,7 +872,13 @@ class Core:
         """The place of the oldest run that has not ended; the next one's when all have."""
         if self.executing is not None:
             return self.executing_place
-        return next(iter(self.works), self.last + 1)
+        return self.first_place()
+
+    def first_place(self) -> int:
+        """Of the first work on the list; the next one's when there is none."""
+        # Looked up in one step, since a signal handler may change the list.
+        places = list(map(next, map(iter, (self.works,))))
+        return places[0] if places else self.last + 1
 
     def drain(self, seconds: float | None) -> None:
         """Wait for a moment in which nothing is listed and nothing executes."""
@@ -1051,8 +1081,10 @@ class Core:
         """
         armed: list[Work[Any]] = []
         while (timer := self.timers.first_due(float("inf"))) is not None:
-            armed.append(self.timers.armed[timer])
-            self.drop(armed[-1]._status)
+            work = self.timers.armed.get(timer)
+            if work is not None:
+                armed.append(work)
+                self.drop(work._status)
         return armed
 
     def break_down(self) -> None:

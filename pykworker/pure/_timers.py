@@ -56,16 +56,18 @@ class Timers:
 
     def next_deadline(self) -> float | None:
         """When the earliest one runs out; None: none runs."""
-        while self._heap:
-            if self._heap[0][2] in self.armed:
-                return self._heap[0][0]
-            heapq.heappop(self._heap)
-        return None
+        timer = self.first_due(math.inf)
+        return None if timer is None else timer.deadline
 
     def first_due(self, now: float) -> Timer | None:
-        """The earliest one that has run out by *now*; None: there is none."""
-        deadline = self.next_deadline()
-        return self._heap[0][2] if deadline is not None and deadline <= now else None
+        """The earliest one that has run out by *now*; None: there is none.
+
+        It is disarmed if a signal handler has just done so.
+        """
+        heap = self._heap
+        while heap and heap[0][2] not in self.armed:
+            heapq.heappop(heap)
+        return heap[0][2] if heap and heap[0][0] <= now else None
 
 
 class Schedule:

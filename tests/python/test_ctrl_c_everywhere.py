@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Ctrl-C at every point of the pure backend's queueing and serving where it can come at all.
+"""A signal at every point of the pure backend's queueing and serving where it can come at all.
 
 The interpreter looks for signals where a function begins and where a call has returned. A trace
-function raises KeyboardInterrupt at the first such point, then at the second one and so on, until
-the call gets through. Each time the worker has to be as sound as before.
+function stands in for the handler: it raises KeyboardInterrupt at the first such point, then at the
+second one and so on, until the call gets through; or it uses the worker itself. Each time the
+worker has to be as sound as before.
 """
 
 from __future__ import annotations
 
 import dis
 import functools
+import signal
 import sys
 
 import pytest
@@ -34,17 +36,18 @@ def after_calls(code):
 
 
 class Interrupts:
-    """Raise KeyboardInterrupt once, at point number *at*; in the calling thread."""
+    """Have a signal handler be called once, at point number *at*; in the calling thread."""
 
-    def __init__(self, at):
+    def __init__(self, at, handler=signal.default_int_handler):
         self.left = at
+        self.handler = handler
         self.place = None
 
     def point(self, frame):
         self.left -= 1
         if self.left == 0:
             self.place = f"{frame.f_code.co_qualname} line {frame.f_lineno}"
-            raise KeyboardInterrupt
+            self.handler(signal.SIGINT, frame)
 
     def begins(self, frame, event, arg):
         if frame.f_globals.get("__name__") not in INSIDE or self.left <= 0:
@@ -60,7 +63,7 @@ class Interrupts:
         return self.goes_on
 
     def during(self, call):
-        """Returns whether it was raised."""
+        """Returns whether KeyboardInterrupt was raised."""
         before = sys.gettrace()
         sys.settrace(self.begins)
         try:
@@ -78,10 +81,10 @@ def at_every_point(attempt):
     while not got_through:
         number += 1
         interrupts = Interrupts(number)
-        got_through = not attempt(interrupts)
-        assert interrupts.place is not None or got_through
-    assert number > 10  # it did look inside
-    return number
+        interrupted = attempt(interrupts)
+        got_through = interrupts.place is None
+        assert not (got_through and interrupted)
+    assert number > 4  # it did look inside
 
 
 @pytest.fixture
@@ -238,5 +241,61 @@ def test_a_tick_that_had_not_begun_comes_the_next_time():
         assert worker.stats()["delayed"] == 0
         worker.destroy(LIMIT)
         return interrupted
+
+    at_every_point(attempt)
+
+
+def handler_queues(worker, work, answers):
+    answers.append(worker.queue(work))
+
+
+def handler_delays(worker, work, answers):
+    answers.append(worker.queue_delayed(work, 1e-9))
+
+
+def handler_modifies(worker, work, answers):
+    answers.append(not worker.mod_delayed(work, 1e-9))
+
+
+def handler_cancels(worker, work, answers):
+    if work.cancel():
+        answers.append(-1)
+
+
+ASKED = {
+    "queue": lambda worker, work: worker.queue(work),
+    "queue_many": lambda worker, work: worker.queue_many([work]),
+    "queue_delayed": lambda worker, work: worker.queue_delayed(work, 1e-9),
+    "mod_delayed": lambda worker, work: not worker.mod_delayed(work, 0),
+    "cancel": lambda worker, work: -work.cancel(),
+    "run_pending": lambda worker, work: worker.run_pending() * 0,
+}
+
+
+@pytest.mark.parametrize(
+    "handler", [handler_queues, handler_delays, handler_modifies, handler_cancels],
+    ids=lambda handler: handler.__name__,
+)  # fmt: skip
+@pytest.mark.parametrize("before", ["idle", "listed", "armed"])
+@pytest.mark.parametrize("asked", ASKED)
+def test_what_a_handler_does_to_the_same_work_counts_once(asked, before, handler):
+    def attempt(interrupts):
+        ran, answers = [], []
+        worker = kw.Worker(start=False)
+        work = kw.DelayedWork(ran.append, 1)
+        if before == "listed":
+            answers.append(worker.queue(work))
+        elif before == "armed":
+            answers.append(worker.queue_delayed(work, 1e-9))
+        interrupts.handler = lambda *_: handler(worker, work, answers)
+        assert not interrupts.during(lambda: answers.append(ASKED[asked](worker, work)))
+        while work.pending:
+            worker.run_pending()
+        # Each that made it pending was told so, and each that took it back.
+        assert len(ran) == sum(answers), interrupts.place
+        stats = worker.stats()
+        assert stats["pending"] == stats["delayed"] == 0, interrupts.place
+        assert stats["executed"] == len(ran), interrupts.place
+        worker.destroy(LIMIT)
 
     at_every_point(attempt)
