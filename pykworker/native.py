@@ -909,6 +909,14 @@ class Future(FutureBase, concurrent.futures.Future[_R]):
 
         def result(self, timeout: float | None = None) -> _R: ...
 
+    def _set_running(self) -> bool:
+        """Its call begins, where somebody has asked for the condition. False: it was cancelled."""
+        with self._condition:
+            if self._state != "PENDING":
+                return False
+            self._state = "RUNNING"
+            return True
+
     def _cancel_and_notify(self) -> bool:
         """:meth:`cancel`, where somebody has asked for the condition."""
         with self._condition:
@@ -1028,14 +1036,14 @@ class Worker(WorkerBase, ExecutorMethods):
             watchdog=options.watchdog,
             traceback=bool(traceback),
         )
+        lib.pykw_worker_bind(id(self), core.handle, id(core.handle))
+        self._core = core  # before the start: the initializer may be a method of its own
         if start:
             try:
                 _start(core)
             except BaseException:
                 core.destroy(None)
                 raise
-        lib.pykw_worker_bind(id(self), core.handle, id(core.handle))
-        self._core = core  # last: a Worker that could not be made has nothing to warn of
 
     # -- works: queue() and queue_many() are the base's
 
@@ -1752,6 +1760,9 @@ def _at_exit() -> None:
         for core in cores:
             if not core.daemon and not _destroy_at_exit(core, begin):
                 given_up.add(core)
+    until = time.monotonic() + _A_MOMENT
+    while lib.pykw_being_registered() and time.monotonic() < until:
+        time.sleep(0)
 
 
 def _all_live() -> list[_Core]:

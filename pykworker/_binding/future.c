@@ -113,7 +113,7 @@ static bool begin(struct pykw_future *f)
 		f->state = PYKW_RUNNING;
 		return true;
 	}
-	answer = tell(f, "set_running_or_notify_cancel", NULL);
+	answer = tell(f, "_set_running", NULL); /* meanwhile it may be cancelled */
 	begun = answer && PyObject_IsTrue(answer) > 0;
 	Py_XDECREF(answer);
 	return begun;
@@ -293,6 +293,7 @@ PyObject *pykw_submit_in_context(PyObject *self, PyObject *args)
 {
 	PyObject *context, *fn, *works_args, *works_kwargs;
 	struct pykw_worker *pw = pykw_handle_of(self);
+	PyObject *future, *exception;
 	int reserved = 0;
 
 	if (!pw || !PyArg_ParseTuple(args, "OOO!O!|p", &context, &fn, &PyTuple_Type, &works_args,
@@ -300,7 +301,15 @@ PyObject *pykw_submit_in_context(PyObject *self, PyObject *args)
 		return NULL;
 	if (reserved)
 		pykw_count_pending(pw, -1); /* and in what follows it is counted again */
-	return submit(self, context == Py_None ? NULL : context, fn, works_args, works_kwargs);
+	future = submit(self, context == Py_None ? NULL : context, fn, works_args, works_kwargs);
+	if (!future && reserved) {
+		exception = pykw_fetch_exception();
+		pykw_count_pending(pw, 1);
+		pykw_give_room(pw);
+		PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+		Py_DECREF(exception);
+	}
+	return future;
 }
 
 /* ---- wait ---- */

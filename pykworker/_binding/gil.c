@@ -118,6 +118,30 @@ static void poll_for_handover(struct pykw_worker *pw)
 	} while (gil_clock_ns() < until);
 }
 
+/* Threads of ours that threading is about to learn of, or to forget. */
+static _Atomic(uint32_t) being_registered;
+
+uint32_t pykw_being_registered(void)
+{
+	return atomic_load(&being_registered);
+}
+
+/*
+ * The interpreter ends the threads of daemons when they come for the GIL late in its exit. One
+ * that held a lock of threading's then would leave it locked, and the exit waits for that: so
+ * nothing of the kind is begun any more, and the exit waits for what has begun.
+ */
+static bool may_be_ended(struct pykw_worker *pw)
+{
+	return pykw_interpreter_exits && (pw->daemon || pw->abandoned);
+}
+
+static void tell_threading(struct pykw_worker *pw, const char *method)
+{
+	if (!may_be_ended(pw))
+		pykw_tell_core(pw, method, NULL, NULL);
+}
+
 void gil_take(struct pykw_worker *pw)
 {
 	poll_for_handover(pw);
@@ -130,7 +154,9 @@ void gil_take(struct pykw_worker *pw)
 		custody.before = PyGILState_Ensure();
 		custody.made = true;
 		pw->keeps_gil = true;
-		pykw_tell_core(pw, "thread_started", NULL, NULL);
+		atomic_fetch_add(&being_registered, 1);
+		tell_threading(pw, "thread_started");
+		atomic_fetch_sub(&being_registered, 1);
 	}
 	pw->handover_ns = somebody_waits() ? HANDOVER_MAX_NS : pw->handover_ns / 2;
 }
@@ -158,9 +184,16 @@ void gil_forget(struct pykw_worker *pw)
 		return;
 	gil_keep(pw);
 	pykw_forget_runs(pw);
-	pykw_tell_core(pw, "thread_ending", NULL, NULL);
-	pw->keeps_gil = false;
 	custody.made = false;
+	if (may_be_ended(pw)) {
+		gil_drop(pw); /* the interpreter frees the thread's state with its own */
+		custody.state = NULL;
+		return;
+	}
+	atomic_fetch_add(&being_registered, 1);
+	tell_threading(pw, "thread_ending");
+	pw->keeps_gil = false;
 	custody.state = NULL;
-	PyGILState_Release(custody.before);
+	PyGILState_Release(custody.before); /* with what is the thread's own, which may be threading's */
+	atomic_fetch_sub(&being_registered, 1);
 }

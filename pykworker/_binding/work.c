@@ -182,12 +182,17 @@ void pykw_trace_queue(struct pykw_worker *pw, PyObject *work)
 	trace(pw, "queue", (struct pykw_work *)work);
 }
 
-/* A place that is handed on stays counted, so that nobody else gets it. */
+/*
+ * A place that is handed on stays counted, so that nobody else gets it. The one of a tick is not:
+ * the next tick, which asks for none, is pending by then.
+ */
 void pykw_give_room(struct pykw_worker *pw)
 {
 	if (!pw->max_pending)
 		return;
-	if (!pykw_tells(pw, PYKW_TELL_ROOM) || !pykw_ask_core(pw, "room"))
+	if (!pykw_tells(pw, PYKW_TELL_ROOM) ||
+	    atomic_load_explicit(&pw->pending, memory_order_relaxed) > pw->max_pending ||
+	    !pykw_ask_core(pw, "room"))
 		pykw_count_pending(pw, -1);
 }
 
@@ -407,8 +412,13 @@ static void run_native(struct kthread_work *work)
 		trace(pw, "start", w);
 	}
 	gil_give_back(pw);
-	if (!pykw_begins_nothing(pw))
+	if (!pykw_begins_nothing(pw)) {
 		w->extra->native->function(w->extra->native->data);
+	} else if (rearmed && kthread_cancel_work(work)) {
+		rearmed = false; /* nor does it tick any more */
+		gil_keep(pw);
+		pykw_give_room(pw);
+	}
 	if (pw->traced) {
 		gil_keep(pw);
 		trace(pw, "end", w);

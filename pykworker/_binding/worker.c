@@ -147,6 +147,7 @@ static void on_progress(struct kthread_worker *worker)
 {
 	struct pykw_worker *pw = kthread_worker_data(worker);
 	PyGILState_STATE before;
+	PyObject *owner;
 
 	if (kthread_current_worker() == worker) {
 		gil_keep(pw);
@@ -154,7 +155,10 @@ static void on_progress(struct kthread_worker *worker)
 		return;
 	}
 	before = PyGILState_Ensure();
+	/* Who is told may let go of the worker. */
+	owner = Py_XNewRef(pw->owner);
 	pykw_look_at_watches(pw);
+	Py_XDECREF(owner);
 	PyGILState_Release(before);
 }
 
@@ -162,15 +166,19 @@ static void on_progress(struct kthread_worker *worker)
 static void on_dropped(struct kthread_worker *worker, struct kthread_work *work,
 		       kthread_work_func_t func)
 {
+	struct pykw_worker *pw = kthread_worker_data(worker);
 	struct pykw_work *w;
 	PyGILState_STATE before;
+	PyObject *owner;
 
 	if (!pykw_is_own(func))
 		return;
 	w = pykw_object_of(work);
 	before = PyGILState_Ensure();
+	owner = Py_XNewRef(pw->owner); /* as in on_progress */
 	pykw_end_ticks(w);
-	pykw_release_dropped(kthread_worker_data(worker), w);
+	pykw_release_dropped(pw, w);
+	Py_XDECREF(owner);
 	PyGILState_Release(before);
 }
 
@@ -569,6 +577,11 @@ static Py_ssize_t queue_one_by_one(struct pykw_worker *pw, PyObject *list, Py_ss
 	return queued;
 }
 
+static bool looks_at_each(struct pykw_worker *pw)
+{
+	return pw->traced || pw->max_pending || pykw_tells(pw, PYKW_TELL_NOTE | PYKW_TELL_BUSY);
+}
+
 static PyObject *worker_queue_many(PyObject *self, PyObject *works)
 {
 	struct pykw_worker *pw = pykw_handle_of(self);
@@ -583,8 +596,7 @@ static PyObject *worker_queue_many(PyObject *self, PyObject *works)
 	 * A list can be used as it is, unless hooks are called: no Python code runs from here on
 	 * that could change it.
 	 */
-	one_by_one = pw->traced || pw->max_pending ||
-		     pykw_tells(pw, PYKW_TELL_NOTE | PYKW_TELL_BUSY);
+	one_by_one = looks_at_each(pw);
 	list = PyList_Check(works) && !one_by_one ? Py_NewRef(works) : PySequence_List(works);
 	if (!list)
 		return NULL;
@@ -598,7 +610,7 @@ static PyObject *worker_queue_many(PyObject *self, PyObject *works)
 	}
 	if (n && !one_by_one && !pykw_may_queue(pw, NULL))
 		result = ALREADY_RAISED;
-	else if (one_by_one || pw->traced) /* making the list may have set a hook */
+	else if (one_by_one || looks_at_each(pw)) /* making the list may have set a hook */
 		queued = queue_one_by_one(pw, list, n, &result);
 	else
 		queued = queue_all(pw, list, n, &result);

@@ -214,16 +214,21 @@ class Core:
         """Queue a call that nobody else has seen yet; on a place *reserved* for it, perhaps."""
         status = call._status
         origin = self.origin_of_a_queueing()
-        with self.lock:
-            self.reserved -= reserved
-            self.refuse_queueing()
-            self.list_what_is_due()
-            self.claim(status)
-            status.future = future
-            status.origin = origin
-            future._number = self.last + 1
-            self.put_at_the_tail(call)
-            self.announce()
+        try:
+            with self.lock:
+                self.reserved -= reserved
+                self.refuse_queueing()
+                self.list_what_is_due()
+                self.claim(status)
+                status.future = future
+                status.origin = origin
+                future._number = self.last + 1
+                self.put_at_the_tail(call)
+                self.announce()
+        except BaseException:
+            if reserved:
+                self.offer_places()
+            raise
 
     def was_queued(self, work: Work[Any]) -> None:
         """A work was made pending: tell those outside. Under no lock."""
@@ -840,6 +845,11 @@ class Core:
         """Somebody was handed a place, and does not want it."""
         with self.lock:
             self.reserved -= 1
+        self.offer_places()
+
+    def offer_places(self) -> None:
+        """There may be room for those who wait for it."""
+        with self.lock:
             self.give_a_place_away()
         self.tell()
 

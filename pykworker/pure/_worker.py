@@ -101,15 +101,15 @@ class Worker(ExecutorMethods):
             initargs=options.initargs,
             notes_origins=bool(traceback),
         )
+        self._core = core  # before the start: the initializer may be a method of its own
         try:
             if options.watchdog is not None:
                 core.watch_out(_watchdog)
             if start:
                 core.start()
         except BaseException:
-            core.leave_the_dog()
+            core.close()  # one that could not be made has nothing to warn of
             raise
-        self._core = core  # last: a Worker that could not be made has nothing to warn of
 
     # -- works
 

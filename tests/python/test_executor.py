@@ -1392,3 +1392,32 @@ def test_full_is_the_standard_librarys(kw):
         worker.submit(int)
         with pytest.raises(queue.Full):
             worker.submit(int)
+
+
+def test_cancel_while_the_call_begins(kw, caplog):
+    """Whoever holds the future's condition keeps the worker from beginning."""
+    with kw.Worker() as worker:
+        future = worker.submit(int)
+        future.result(LIMIT)
+        gate = hold(kw, worker)
+        future = worker.submit(int)
+        with future._condition:
+            gate.open()
+            if kw.backend == "native":
+                wait_until(lambda: in_function(worker.ident, "_set_running"))
+            cancelled = future.cancel()
+        worker.flush(LIMIT)
+        if cancelled:
+            with pytest.raises(CancelledError):
+                future.result(LIMIT)
+        else:
+            assert future.result(LIMIT) == 0
+    assert cancelled or kw.backend == "pure"
+    assert not caplog.records
+
+
+def in_function(ident, name):
+    frame = sys._current_frames().get(ident)
+    while frame is not None and frame.f_code.co_name != name:
+        frame = frame.f_back
+    return frame is not None

@@ -390,3 +390,15 @@ def test_exit_in_the_middle_of_a_storm(kw):
             """,
         )
         check(result, out="cannot schedule new futures after interpreter shutdown\n" * 4)
+
+
+def test_many_daemons_leave_no_lock_of_threading_s_behind(kw):
+    """A thread that the interpreter ends while it tells threading of itself takes a lock along."""
+    source = """
+    sys.setswitchinterval(1e-6)
+    workers = [kw.Worker(daemon=True) for _ in range(24)]
+    for worker in workers:
+        worker.queue(kw.Work(int))
+    """
+    for _ in range(12):
+        check(run_script(kw, source), out="")

@@ -11,7 +11,7 @@ import weakref
 from concurrent.futures.thread import BrokenThreadPool
 
 import pytest
-from helpers import LIMIT, Background, Gate
+from helpers import LIMIT, Background, Gate, wait_until
 
 UNUSABLE = r"^A thread initializer failed, the thread pool is not usable anymore$"
 Callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -330,3 +330,30 @@ def test_it_is_let_go_of_with_its_worker(kw):
     del worker
     gc.collect()
     assert [ref() for ref in refs] == [None, None]
+
+
+def test_initializer_may_be_a_method_of_the_worker_itself(kw):
+    """Also when the thread is faster than the constructor."""
+
+    class Device(kw.Worker):
+        def __init__(self):
+            self.opened = []
+            super().__init__(initializer=self.open)
+
+        def open(self):
+            self.opened.append(self.name)
+            self.queue(kw.Work(self.opened.append, "queued"))
+
+    for _ in range(50):
+        with Device() as device:
+            device.submit(int).result(LIMIT)
+            device.flush(LIMIT)
+            assert device.opened == [device.name, "queued"]
+
+
+def test_native_ticks_of_a_broken_worker_end(kw, broken):
+    tick = broken.every(0.001, kw.NativeWork(Callback(lambda _: None)))
+    broken.start()
+    wait_until(lambda: not tick.pending and not tick.executing)
+    stats = broken.stats()
+    assert stats["pending"] == stats["delayed"] == 0

@@ -545,3 +545,53 @@ def test_calls_on_a_loop_that_serves_the_worker_itself(kw):
             return [task.result() for task in tasks]
 
     assert run_async(main()) == list(range(10))
+
+
+def test_place_that_a_drain_refuses_goes_on_to_the_next(kw, full):
+    def is_draining():
+        try:
+            full.queue(kw.Work(int))
+        except RuntimeError:
+            return True
+        except queue.Full:
+            return False
+
+    async def main():
+        calls = [asyncio.create_task(full.call(same, number)) for number in range(3)]
+        await turn()
+        drain = asyncio.create_task(asyncio.to_thread(full.drain))
+        while not is_draining():
+            await asyncio.sleep(0.001)
+        full.gate.open()
+        _, waiting = await asyncio.wait(calls, timeout=LIMIT)
+        assert not waiting
+        assert [str(call.exception()) for call in calls] == ["worker is being drained"] * 3
+        last.open()
+        await drain
+
+    full.late.cancel()
+    last = Gate()
+    full.queue(kw.Work(last))
+    asyncio.run(main())
+    assert full.submit(same, 1).result(LIMIT) == 1
+
+
+def test_tick_keeps_its_place_from_those_who_wait(kw):
+    async def main():
+        call = asyncio.create_task(worker.call(same, 5))
+        for _ in range(3):
+            await turn()
+            while not worker.run_pending():
+                await asyncio.sleep(0)
+            await turn()
+            assert not call.done()
+            stats = worker.stats()
+            assert stats["pending"] + stats["delayed"] == 1
+        tick.cancel()
+        await turn()
+        assert worker.run_pending() == 1
+        assert await asyncio.wait_for(call, LIMIT) == 5
+
+    with kw.Worker(start=False, max_pending=1) as worker:
+        tick = worker.every(0.001, int)
+        asyncio.run(main())
