@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * kthread.c - one thread: run, stop, sleep, freeze, attributes. See kthread.h.
+ * kthread.c - one thread: run, stop, sleep, freeze. See kthread.h; its attributes are in
+ * kthread_attr.c.
  *
  * The pairs
  *
@@ -24,15 +25,11 @@
 #include "kthread_internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 #ifdef __linux__
 #include <sys/syscall.h>
@@ -186,7 +183,7 @@ void kthread_disown(struct kthread *k)
 		pthread_mutex_destroy(&k->lock);
 }
 
-/* ---- attributes ---- */
+/* ---- the name that the system shows ---- */
 
 /* The system keeps 15 bytes of a name; cut in front of a character, not in it. */
 static void set_system_name(const char *name)
@@ -206,152 +203,6 @@ static void set_system_name(const char *name)
 #else
 	pthread_setname_np(pthread_self(), shown);
 #endif
-}
-
-#ifdef __linux__
-
-static int parse_cpu(const char **at)
-{
-	unsigned long cpu;
-	char *end;
-
-	if (**at < '0' || **at > '9')
-		return -EINVAL;
-	errno = 0;
-	cpu = strtoul(*at, &end, 10);
-	if (errno || cpu >= CPU_SETSIZE)
-		return -EINVAL;
-	*at = end;
-	return (int)cpu;
-}
-
-/* "0-3,6": a CPU list as the kernel writes it. */
-static int parse_cpus(const char *at, cpu_set_t *set)
-{
-	CPU_ZERO(set);
-	for (;;) {
-		int first = parse_cpu(&at), last = first;
-
-		if (first < 0)
-			return first;
-		if (*at == '-') {
-			at++;
-			last = parse_cpu(&at);
-			if (last < first)
-				return -EINVAL;
-		}
-		for (int cpu = first; cpu <= last; cpu++)
-			CPU_SET(cpu, set);
-		if (*at == '\0')
-			return 0;
-		if (*at++ != ',')
-			return -EINVAL;
-	}
-}
-
-static int bind_to_cpu(pid_t tid, unsigned int cpu)
-{
-	cpu_set_t set;
-
-	if (cpu >= CPU_SETSIZE)
-		return -EINVAL;
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	return sched_setaffinity(tid, sizeof(set), &set) < 0 ? -errno : 0;
-}
-
-static int set_cpus(const char *cpus)
-{
-	cpu_set_t set;
-
-	if (parse_cpus(cpus, &set) < 0)
-		return -EINVAL;
-	return sched_setaffinity(0, sizeof(set), &set) < 0 ? -errno : 0;
-}
-
-static int join_cgroup(const char *directory, pid_t tid)
-{
-	static const char *const files[] = { "cgroup.threads", "tasks" };
-	char path[PATH_MAX], text[24];
-	int fd = -1, result, length;
-
-	for (int i = 0; i < 2 && fd < 0; i++) {
-		if (snprintf(path, sizeof(path), "%s/%s", directory, files[i]) >=
-		    (int)sizeof(path))
-			return -ENAMETOOLONG;
-		fd = open(path, O_WRONLY | O_CLOEXEC);
-		if (fd < 0 && errno != ENOENT)
-			return -errno;
-	}
-	if (fd < 0)
-		return -ENOENT;
-	length = snprintf(text, sizeof(text), "%d", (int)tid);
-	errno = EIO; /* for a write that is short */
-	result = write(fd, text, (size_t)length) == length ? 0 : -errno;
-	close(fd);
-	return result;
-}
-
-static int set_nice(int nice, pid_t tid)
-{
-	if (nice < -20 || nice > 19)
-		return -EINVAL;
-	return setpriority(PRIO_PROCESS, (id_t)tid, nice) < 0 ? -errno : 0;
-}
-
-#else
-
-static int bind_to_cpu(pid_t tid, unsigned int cpu)
-{
-	(void)tid, (void)cpu;
-	return -ENOTSUP;
-}
-
-static int set_cpus(const char *cpus)
-{
-	(void)cpus;
-	return -ENOTSUP;
-}
-
-static int join_cgroup(const char *directory, pid_t tid)
-{
-	(void)directory, (void)tid;
-	return -ENOTSUP;
-}
-
-static int set_nice(int nice, pid_t tid)
-{
-	(void)nice, (void)tid;
-	return -ENOTSUP;
-}
-
-#endif
-
-int kthread_bind(struct kthread *k, unsigned int cpu)
-{
-	if (!k)
-		return -EINVAL;
-	if (kthread_orphaned(k) || (load_relaxed(&k->flags) & ENDED))
-		return -ESRCH;
-	return bind_to_cpu(k->tid, cpu);
-}
-
-static int set_attributes(const struct kthread_attr *attr, pid_t tid)
-{
-	int result = 0;
-
-	if (attr->cgroup)
-		result = join_cgroup(attr->cgroup, tid);
-	if (!result && attr->cpus)
-		result = set_cpus(attr->cpus);
-	if (!result && attr->nice != KTHREAD_INHERIT)
-		result = set_nice(attr->nice, tid);
-	if (!result && attr->policy != KTHREAD_INHERIT) {
-		struct sched_param param = { .sched_priority = attr->priority };
-
-		result = -pthread_setschedparam(pthread_self(), attr->policy, &param);
-	}
-	return result;
 }
 
 /* ---- run and stop ---- */
@@ -382,8 +233,10 @@ static void *thread_main(void *arg)
 	k->self = pthread_self();
 	k->tid = system_thread_id();
 	set_system_name(k->name);
-	k->result = set_attributes(attr, k->tid);
-	if (!k->result && k->setup)
+	k->result = kthread_apply_attr(attr);
+	if (k->result)
+		k->refused = kthread_refused_attr();
+	else if (k->setup)
 		k->result = k->setup(k, k->data);
 	if (k->result) {
 		store_release(&k->started, 1); /* start */
@@ -402,7 +255,6 @@ static void *thread_main(void *arg)
 /* Create the system's thread, with every signal blocked. */
 static int create_thread(struct kthread *k)
 {
-	size_t stack_size = k->attr->stack_size;
 	pthread_attr_t attr;
 	pthread_t thread; /* not looked at: by now others may have joined it, by self */
 	sigset_t all, old;
@@ -411,14 +263,7 @@ static int create_thread(struct kthread *k)
 	err = pthread_attr_init(&attr);
 	if (err)
 		return err;
-	if (stack_size) {
-		long page = sysconf(_SC_PAGESIZE);
-		size_t rest = page > 0 ? stack_size % (size_t)page : 0;
-
-		if (rest)
-			stack_size += (size_t)page - rest;
-		err = pthread_attr_setstacksize(&attr, stack_size);
-	}
+	err = kthread_apply_stack_size(k->attr, &attr);
 	if (!err) {
 		sigfillset(&all);
 		pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -452,6 +297,7 @@ struct kthread *kthread_run_setup(int (*fn)(void *), void *data,
 		errno = EINVAL;
 		return NULL;
 	}
+	kthread_note_refused(NULL);
 	if (!attr)
 		attr = &defaults;
 	k = malloc(sizeof(*k));
@@ -482,6 +328,7 @@ struct kthread *kthread_run_setup(int (*fn)(void *), void *data,
 		}
 		pthread_join(k->self, NULL);
 		err = -k->result;
+		kthread_note_refused(k->refused);
 	}
 	store_relaxed(&k->holders, 1);
 	free_kthread(k);
@@ -564,6 +411,11 @@ int kthread_stop(struct kthread *k)
 	result = k->result;
 	free_kthread(k);
 	return result;
+}
+
+bool kthread_has_ended(const struct kthread *k)
+{
+	return load_relaxed(&k->flags) & ENDED;
 }
 
 bool kthread_stop_requested(struct kthread *k)

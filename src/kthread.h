@@ -67,11 +67,20 @@ struct kthread_attr {
 	const char *cpus;
 	/* Directory of a cgroup to join by thread (v1: tasks, v2: cgroup.threads); NULL: none. */
 	const char *cgroup;
+	/*
+	 * For SCHED_DEADLINE, in nanoseconds, else not looked at: so much of every period, within
+	 * the deadline from its begin. A period of 0 is the deadline.
+	 */
+	uint64_t runtime_ns, deadline_ns, period_ns;
+	/* How much later than asked for its sleeps may end, in nanoseconds; 0: the creator's. */
+	uint64_t timer_slack_ns;
+	/* As kthread_lock_memory; besides, its whole stack is touched before it begins. */
+	bool lock_memory;
 };
 
 #define KTHREAD_INHERIT INT_MIN
 #define KTHREAD_ATTR_INIT \
-	{ NULL, 0, KTHREAD_INHERIT, 0, KTHREAD_INHERIT, NULL, NULL }
+	{ NULL, 0, KTHREAD_INHERIT, 0, KTHREAD_INHERIT, NULL, NULL, 0, 0, 0, 0, false }
 
 /*
  * kthread_run - make a thread that runs fn(data), and start it
@@ -104,10 +113,23 @@ struct kthread *kthread_run(int (*fn)(void *data), void *data, const char *namef
  * Returns the thread, or NULL with errno as kthread_run, besides
  * EINVAL: a value that the system does not know, a malformed CPU list
  * EPERM, EACCES: a scheduling class, priority or cgroup that the caller may not use
+ * EBUSY: the CPUs have not so much bandwidth left for SCHED_DEADLINE
  * ENOENT: no such cgroup
+ * EOPNOTSUPP: a cgroup v2 that is not threaded
+ * ENOTSUP: nothing of the kind on this system
+ * and kthread_refused_attr tells which attribute it was.
  */
 struct kthread *kthread_run_attr(int (*fn)(void *data), void *data,
 				 const struct kthread_attr *attr);
+
+/*
+ * kthread_refused_attr - which attribute was refused?
+ *
+ * Returns the name of the field of struct kthread_attr that the calling thread's last
+ * kthread_run_attr, kthread_start_worker or kthread_set_scheduler failed for; NULL when it
+ * succeeded, or failed for another reason. The string is constant.
+ */
+const char *kthread_refused_attr(void);
 
 /*
  * kthread_stop - ask a thread to end, wait for it, free it
@@ -256,6 +278,95 @@ void kthread_parkme(void);
  * As the kernel's, which is void and takes a thread that has not run yet.
  */
 int kthread_bind(struct kthread *k, unsigned int cpu);
+
+/*
+ * kthread_set_scheduler - give a living thread another class, priority or nice value
+ * @attr: policy, priority, nice and, for SCHED_DEADLINE, its three times; the rest is not looked at
+ *
+ * All in one step, or nothing. From any thread; Linux only.
+ *
+ * Returns 0
+ * -EINVAL: @k or @attr is NULL; values that the system does not know
+ * -EPERM, -EACCES: the caller may not; CAP_SYS_NICE, RLIMIT_RTPRIO and RLIMIT_NICE decide
+ * -EBUSY: the CPUs have not so much bandwidth left for SCHED_DEADLINE
+ * -ESRCH: @k has ended, or was left behind in the parent process by fork
+ * -ENOTSUP: nothing of the kind on this system
+ *
+ * sched_setattr(2), sched(7).
+ */
+int kthread_set_scheduler(struct kthread *k, const struct kthread_attr *attr);
+
+/*
+ * kthread_get_scheduler - what a thread has now, by the system's own account
+ * @attr: the same fields are written, the rest is left as it is
+ *
+ * From any thread; Linux only. Returns 0, or -EINVAL, -ESRCH, -ENOTSUP as above.
+ */
+int kthread_get_scheduler(const struct kthread *k, struct kthread_attr *attr);
+
+/*
+ * kthread_set_cpus - have a living thread run on these CPUs alone
+ * @cpus: a list as the kernel writes it, "2-3,6"
+ *
+ * From any thread; Linux only.
+ *
+ * Returns 0, or -ESRCH and -ENOTSUP as kthread_set_scheduler, or
+ * -EINVAL: @k or @cpus is NULL, a malformed list, or none of them may be used
+ */
+int kthread_set_cpus(struct kthread *k, const char *cpus);
+
+/*
+ * kthread_get_cpus - the CPUs that a thread may run on now
+ * @list: gets the list, as kthread_set_cpus takes it, and a NUL
+ * @size: of @list, in bytes
+ *
+ * From any thread; Linux only. Returns the list's length, or
+ * -ERANGE: @list is too small; else as kthread_get_scheduler
+ */
+int kthread_get_cpus(const struct kthread *k, char *list, size_t size);
+
+/*
+ * kthread_set_cgroup - have a living thread join a cgroup, v1 or v2
+ * @directory: where it is mounted, as in struct kthread_attr
+ *
+ * From any thread; Linux only.
+ *
+ * Returns 0, or -ESRCH and -ENOTSUP as kthread_set_scheduler, or
+ * -EINVAL: @k or @directory is NULL; v1: a real-time thread, and no time for such there
+ * -ENOENT: no such cgroup
+ * -EPERM, -EACCES: the caller may not write there
+ * -EOPNOTSUPP: a cgroup v2 that is not threaded, or not in the process's threaded subtree
+ *
+ * cgroups(7); the kernel's cgroup_attach_task_all, which the patch was written for.
+ */
+int kthread_set_cgroup(struct kthread *k, const char *directory);
+
+/*
+ * kthread_get_cgroup - where a thread is now
+ * @controller: of v1, "cpu" say; NULL: in the hierarchy of v2
+ * @path: gets the path from the hierarchy's root, and a NUL
+ * @size: of @path, in bytes
+ *
+ * From any thread; Linux only. Returns the path's length, or
+ * -ENOENT: there is no such hierarchy
+ * -ERANGE: @path is too small; else as kthread_get_scheduler
+ */
+int kthread_get_cgroup(const struct kthread *k, const char *controller, char *path, size_t size);
+
+/*
+ * kthread_lock_memory - keep all memory of the process resident, now and in future
+ *
+ * With glibc, besides, what is freed is kept: so a page that was used once faults no more.
+ *
+ * From any thread; takes as long as it takes to read in what is not resident.
+ *
+ * Returns 0
+ * -EPERM: the caller may not; CAP_IPC_LOCK and RLIMIT_MEMLOCK decide
+ * -ENOMEM: RLIMIT_MEMLOCK is too small
+ *
+ * mlockall(2).
+ */
+int kthread_lock_memory(void);
 
 /* kthread_func - the function that kthread_run was given; NULL: kthread_run did not make @k. */
 typedef int (*kthread_func_t)(void *data);

@@ -40,6 +40,7 @@ struct kthread {
 	char *name;			/* constant */
 	uint32_t generation;		/* of the process that made it; see kthread_orphaned */
 	bool adopted;			/* not made by kthread_run */
+	const char *refused;		/* a field of attr; the thread's until joined */
 };
 
 /*
@@ -67,6 +68,18 @@ static inline struct kthread *kthread_current_or(struct kthread *k)
 KTHREAD_HIDDEN struct kthread *kthread_run_setup(int (*fn)(void *), void *data,
 						 const struct kthread_attr *attr,
 						 int (*setup)(struct kthread *, void *));
+
+/* Set all that is asked for on the calling thread, a kthread. Returns 0 or -errno. */
+KTHREAD_HIDDEN int kthread_apply_attr(const struct kthread_attr *attr);
+
+/* The one that is set before there is a thread. Returns 0 or an errno. */
+KTHREAD_HIDDEN int kthread_apply_stack_size(const struct kthread_attr *attr, pthread_attr_t *pthread);
+
+/* What kthread_refused_attr is to say. */
+KTHREAD_HIDDEN void kthread_note_refused(const char *field);
+
+/* Has its function returned? */
+KTHREAD_HIDDEN bool kthread_has_ended(const struct kthread *k);
 
 /*
  * The thread is about to serve something in which it sleeps and rests by other means
