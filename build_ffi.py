@@ -26,7 +26,7 @@ SOURCES = [
 # then gives the GIL back in any case.)
 WAITING = """
 kthread_run_attr kthread_stop kthread_sleep kthread_freeze kthread_freeze_timeout try_to_freeze
-kthread_park kthread_park_timeout kthread_parkme
+kthread_park kthread_park_timeout kthread_parkme kthread_lock_memory
 kthread_worker_fn kthread_worker_run_pending
 kthread_run_worker_on_cpu kthread_run_worker_attr kthread_start_worker
 kthread_stop_worker kthread_stop_worker_timeout kthread_stop_worker_interruptible

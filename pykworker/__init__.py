@@ -30,6 +30,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from pykworker import _subinterpreter
+from pykworker._scheduling import (
+    Batch,
+    Deadline,
+    Fifo,
+    Idle,
+    Other,
+    RoundRobin,
+    lock_memory,
+)
 from pykworker._version import __version__
 
 if TYPE_CHECKING:
@@ -83,18 +92,25 @@ else:
 
 __all__ = [
     "CANCEL",
+    "Batch",
     "BoundWork",
+    "Deadline",
     "DeadlockError",
     "DelayedWork",
+    "Fifo",
     "Future",
+    "Idle",
     "NativeWork",
+    "Other",
     "PeriodicWork",
+    "RoundRobin",
     "Work",
     "Worker",
     "__version__",
     "backend",
     "current_work",
     "get_include",
+    "lock_memory",
     "should_stop",
 ]
 if globals().get("backend") == "native":  # in a subinterpreter there is none

@@ -8,6 +8,7 @@ what it is now.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import operator
@@ -16,9 +17,10 @@ import platform
 import re
 import struct
 import sys
-from collections.abc import Iterable
+import threading
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, fields
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn, cast
 
 from pykworker._arguments import delay_seconds, interval_seconds
 
@@ -36,6 +38,7 @@ __all__ = [
     "cpus_of",
     "explain",
     "join_cgroup",
+    "lock_memory",
     "parse_cpus",
     "parse_scheduler",
     "scheduler_of",
@@ -124,12 +127,12 @@ class Deadline:
             ("period", period),
         ):
             object.__setattr__(self, name, interval_seconds(value, name))
-        runtime, deadline, length = self.nanoseconds
+        runtime, deadline, length = self._nanoseconds
         if not _SHORTEST_NS <= runtime <= deadline <= length:
             raise ValueError("it must be that 1.024 us <= runtime <= deadline <= period")
 
     @property
-    def nanoseconds(self) -> tuple[int, int, int]:
+    def _nanoseconds(self) -> tuple[int, int, int]:
         """Runtime, deadline and period, as the system takes them."""
         period = self.deadline if self.period is None else self.period
         return round(self.runtime * 1e9), round(self.deadline * 1e9), round(period * 1e9)
@@ -224,7 +227,7 @@ def numbers_of(scheduler: Scheduler) -> SchedulerNumbers:
         case Other(nice) | Batch(nice):
             return SchedulerNumbers(policy, 0, nice)
         case Deadline():
-            return SchedulerNumbers(policy, 0, 0, *scheduler.nanoseconds)
+            return SchedulerNumbers(policy, 0, 0, *scheduler._nanoseconds)
         case _:
             return SchedulerNumbers(policy)
 
@@ -246,7 +249,8 @@ def parse_cpus(value: object, name: str = "cpus") -> frozenset[int]:
                 raise ValueError(f'{name} must be a list like "2-3,6", not {value!r}')
             cpus.update(range(first, last + 1))
     elif isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray)):
-        cpus = {_whole(cpu, f"a number in {name}", 0, _MOST_CPUS - 1) for cpu in value}
+        numbers = cast(Iterable[object], value)
+        cpus = {_whole(cpu, f"a number in {name}", 0, _MOST_CPUS - 1) for cpu in numbers}
     else:
         raise TypeError(f'{name} must be a list like "2-3,6" or a set, not {type(value).__name__}')
     if not cpus:
@@ -386,7 +390,7 @@ def set_scheduler(tid: int, scheduler: Scheduler) -> None:
     numbers = numbers_of(scheduler)
     try:
         if isinstance(scheduler, Deadline):
-            attr = (_ATTR.size, _DEADLINE, 0, 0, 0, *scheduler.nanoseconds)
+            attr = (_ATTR.size, _DEADLINE, 0, 0, 0, *scheduler._nanoseconds)
             _sched_attr(False, tid, ctypes.create_string_buffer(_ATTR.pack(*attr), _ATTR.size))
             return
         _require("sched_setscheduler")
@@ -423,7 +427,8 @@ def scheduler_of(tid: int) -> Scheduler:
             _sched_attr(True, tid, buffer)
             runtime, deadline, period = _ATTR.unpack(buffer.raw)[5:]
             return Deadline(runtime / 1e9, deadline / 1e9, period / 1e9)
-    return Other(os.getpriority(os.PRIO_PROCESS, tid))
+        case _:
+            return Other(os.getpriority(os.PRIO_PROCESS, tid))
 
 
 def set_cpus(tid: int, cpus: frozenset[int]) -> None:
@@ -461,7 +466,7 @@ def join_cgroup(tid: int, directory: str) -> None:
 
 def cgroup_mounts() -> list[tuple[str, frozenset[str]]]:
     """Where cgroups are mounted, and the controllers there; v2: none named."""
-    mounts = []
+    mounts: list[tuple[str, frozenset[str]]] = []
     for line in (_read("/proc/self/mounts") or "").splitlines():
         _, where, kind, options, *_ = line.split()
         where = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), where)
@@ -500,14 +505,99 @@ def _is_under(path: str, directory: str) -> bool:
 
 def set_timer_slack(seconds: float) -> None:
     """Of the calling thread. Raises as :func:`set_scheduler`."""
-    import threading
-
     try:
         path = f"/proc/{threading.get_native_id()}/timerslack_ns"
         with open(path, "w", encoding="ascii") as file:
             file.write(str(max(1, round(seconds * 1e9))))
     except OSError as error:
         explain("timer_slack", error.errno or 0, ThreadOptions(timer_slack=seconds))
+
+
+def lock_memory() -> None:
+    """Keep all memory of the process resident, now and in future: a page that was used once
+    faults no more.
+
+    For what must not wait for the disk, or for the kernel to find a page; on glibc the C library
+    keeps what is freed, besides. Takes CAP_IPC_LOCK, or RLIMIT_MEMLOCK of more than the process
+    will have.
+
+    Raises PermissionError or OSError, which says what the limit is; NotImplementedError where
+    there is nothing of the kind.
+
+    From any thread; takes as long as it takes to read in what is not resident. As ``mlockall(2)``.
+
+    >>> try:
+    ...     kw.lock_memory()
+    ... except OSError as error:
+    ...     assert "RLIMIT_MEMLOCK" in str(error)
+    """
+    if sys.platform != "linux":
+        raise NotImplementedError("memory can't be locked on this system")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mlockall(_MCL_CURRENT | _MCL_FUTURE) < 0:
+        explain("memory_lock", ctypes.get_errno(), ThreadOptions(memory_lock=True))
+    if hasattr(libc, "mallopt") and hasattr(libc, "gnu_get_libc_version"):
+        libc.mallopt(_M_TRIM_THRESHOLD, -1)
+        libc.mallopt(_M_MMAP_MAX, 0)
+
+
+_MCL_CURRENT, _MCL_FUTURE = 1, 2  # <sys/mman.h>
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # <malloc.h>
+
+
+class Setup:
+    """What a thread of the pure backend sets on itself before it runs anything."""
+
+    def __init__(self, options: ThreadOptions) -> None:
+        self.options = options
+        self.failure: BaseException | None = None
+        self._told = threading.Event()
+        if options == ThreadOptions(stack_size=options.stack_size):
+            self._told.set()  # nobody need wait
+
+    def apply(self) -> bool:
+        """On the thread itself. False: something was refused, and is the failure."""
+        options = self.options
+        try:
+            if options.memory_lock:
+                lock_memory()
+            if options.timer_slack is not None:
+                set_timer_slack(options.timer_slack)
+            tid = threading.get_native_id()
+            if options.cgroup is not None:
+                join_cgroup(tid, options.cgroup)
+            if options.cpus is not None:
+                set_cpus(tid, options.cpus)
+            if options.scheduler is not None:
+                set_scheduler(tid, options.scheduler)
+        except BaseException as failure:
+            self.failure = failure
+        return self.failure is None
+
+    def tell(self) -> None:
+        self._told.set()
+
+    def wait(self) -> None:
+        """By who starts the thread."""
+        self._told.wait()
+
+
+_stack_size_lock = threading.Lock()  # threading's setting is the process's
+
+
+@contextlib.contextmanager
+def stack_size(size: int | None) -> Generator[None]:
+    """Threads that are started in its "with" have a stack of so many bytes; None: the usual one."""
+    if size is None:
+        yield
+        return
+    with _stack_size_lock:
+        page = 4096
+        before = threading.stack_size(-(-size // page) * page)
+        try:
+            yield
+        finally:
+            threading.stack_size(before)
 
 
 # --- when it refuses ---------------------------------------------------------------------------
@@ -551,7 +641,8 @@ def _why_no_scheduler(number: int, scheduler: Scheduler | None) -> str:
             return "the CPUs have not so much bandwidth left for deadlines (sched_rt_runtime_us)"
         case Deadline() if number == errno.EINVAL:
             return "the system does not take these times (/proc/sys/kernel/sched_deadline_*)"
-    return os.strerror(number)
+        case _:
+            return os.strerror(number)
 
 
 def _why_no_cgroup(number: int, directory: str) -> str:

@@ -43,6 +43,15 @@ from pykworker._binding import CallBase, FutureBase, WorkBase, WorkerBase, ffi, 
 from pykworker._errors import DeadlockError
 from pykworker._executor import ExecutorMethods
 from pykworker._origin import Origins
+from pykworker._scheduled import ScheduledMethods
+from pykworker._scheduling import (
+    Scheduler,
+    ThreadOptions,
+    cpu_list,
+    explain,
+    numbers_of,
+    thread_options,
+)
 from pykworker._sentinel import CANCEL
 from pykworker._watchdog import Watchdog
 
@@ -222,8 +231,10 @@ class _Core:
         initargs: tuple[Any, ...],
         watchdog: float | None,
         traceback: bool,
+        thread_options: ThreadOptions,
     ) -> None:
         self.name = name
+        self.thread_options = thread_options
         self.on_error = on_error
         self.daemon = daemon
         self.max_pending = max_pending
@@ -264,6 +275,8 @@ class _Core:
             raise RuntimeError(_AFTER_EXIT)
         if self.closed:
             raise RuntimeError(_AFTER_SHUTDOWN)
+        if self.gone:
+            raise RuntimeError(_LEFT_BEHIND)
 
     def destroy(self, seconds: float | None) -> int:
         """Returns 0, or -errno."""
@@ -954,7 +967,7 @@ def _interval_ns(seconds: float) -> int:
 # --- workers -----------------------------------------------------------------------------------
 
 
-class Worker(WorkerBase, ExecutorMethods):
+class Worker(WorkerBase, ExecutorMethods, ScheduledMethods):
     """One thread that runs works one after the other, in the order of their queueing.
 
     *name* is its name and that of its thread; None: ``kworker-N``. *busy_poll*, in seconds, is
@@ -974,13 +987,23 @@ class Worker(WorkerBase, ExecutorMethods):
     that it is given; when it raises, the worker takes nothing more. With *traceback* an exception
     of a callback gets a note that says where the work was queued.
 
+    The rest is set on each thread of its own before that runs anything; when one of them is
+    refused, there is no thread, and no Worker. *scheduler* is its class, ``kw.Fifo(50)`` say;
+    *cpus* says where it may run, a list like ``"2-3,6"`` or a set; *cgroup* is the directory of the
+    one that it joins, v1 or v2. All three may be changed later: see :attr:`scheduler`. With
+    *memory_lock* the memory of the process is locked, as by :func:`lock_memory`, and the thread's
+    stack is there before it is used. *timer_slack*, in seconds, is how much later than asked for
+    its sleeps may end. *stack_size* is in bytes. None: as the thread has it that starts it.
+
     It is a ``concurrent.futures.Executor`` as well: :meth:`submit`, :meth:`map`, :meth:`shutdown`.
     From asyncio: :meth:`call`, :meth:`flushed` and ``async with``.
 
     ``on_queue``, ``on_start`` and ``on_end`` may be set to functions that are called with the
     work when it is queued, when it begins and when it has ended.
 
-    Raises TypeError and ValueError for bad arguments, RuntimeError when no thread can be made.
+    Raises TypeError and ValueError for bad arguments; RuntimeError when no thread can be made;
+    PermissionError, ValueError or OSError that says which of *scheduler*, *cpus*, *cgroup*,
+    *memory_lock*, *timer_slack* and *stack_size* the system refuses, and what would allow it.
 
     ``with Worker() as worker:`` destroys it at the end. One that is dropped without that gives a
     ResourceWarning, still runs what is pending, and ends. As ``kthread_run_worker``.
@@ -989,6 +1012,8 @@ class Worker(WorkerBase, ExecutorMethods):
     ...     worker.submit(lambda: 6 * 7).result()
     42
     """
+
+    _core: _Core
 
     def __init__(
         self,
@@ -1004,6 +1029,12 @@ class Worker(WorkerBase, ExecutorMethods):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         traceback: bool = False,
+        scheduler: Scheduler | None = None,
+        cpus: str | Iterable[int] | None = None,
+        cgroup: str | os.PathLike[str] | None = None,
+        memory_lock: bool = False,
+        timer_slack: float | None = None,
+        stack_size: int | None = None,
     ) -> None:
         options = worker_options(
             name=name,
@@ -1015,6 +1046,14 @@ class Worker(WorkerBase, ExecutorMethods):
             exit_timeout=exit_timeout,
             initializer=initializer,
             initargs=initargs,
+        )
+        thread = thread_options(
+            scheduler=scheduler,
+            cpus=cpus,
+            cgroup=cgroup,
+            memory_lock=memory_lock,
+            timer_slack=timer_slack,
+            stack_size=stack_size,
         )
         poll = options.busy_poll
         if poll is None and busy_poll is not None:
@@ -1035,6 +1074,7 @@ class Worker(WorkerBase, ExecutorMethods):
             initargs=options.initargs,
             watchdog=options.watchdog,
             traceback=bool(traceback),
+            thread_options=thread,
         )
         lib.pykw_worker_bind(id(self), core.handle, id(core.handle))
         self._core = core  # before the start: the initializer may be a method of its own
@@ -1615,10 +1655,42 @@ class Worker(WorkerBase, ExecutorMethods):
             core.leave_alone()
 
 
+# struct kthread_attr's fields, by which it is told what was refused: the arguments' names.
+_ARGUMENTS = {
+    "policy": "scheduler", "nice": "scheduler", "cpus": "cpus", "cgroup": "cgroup",
+    "lock_memory": "memory_lock", "timer_slack_ns": "timer_slack", "stack_size": "stack_size",
+}  # fmt: skip
+
+
 def _start(core: _Core) -> None:
     core.refuse_if_unusable()
-    result = lib.pykw_worker_start(core.handle)
+    options = core.thread_options
+    attr = ffi.NULL if options == ThreadOptions() else ffi.new("struct kthread_attr *")
+    strings: list[Any] = []  # they live as long as attr
+    if attr:
+        attr.policy = attr.nice = lib.KTHREAD_INHERIT
+        if options.scheduler is not None:
+            numbers = numbers_of(options.scheduler)
+            attr.policy, attr.priority = numbers.policy, numbers.priority
+            attr.runtime_ns, attr.deadline_ns, attr.period_ns = numbers[3:]
+            if hasattr(options.scheduler, "nice"):
+                attr.nice = numbers.nice
+        if options.cpus is not None:
+            strings.append(ffi.new("char[]", cpu_list(options.cpus).encode()))
+            attr.cpus = strings[-1]
+        if options.cgroup is not None:
+            strings.append(ffi.new("char[]", os.fsencode(options.cgroup)))
+            attr.cgroup = strings[-1]
+        attr.lock_memory = options.memory_lock
+        attr.timer_slack_ns = max(1, round((options.timer_slack or 0) * 1e9))
+        if options.timer_slack is None:
+            attr.timer_slack_ns = 0
+        attr.stack_size = options.stack_size or 0
+    result = lib.pykw_worker_start(core.handle, attr)
     if result:
+        field = lib.kthread_refused_attr()
+        if field:
+            explain(_ARGUMENTS[ffi.string(field).decode()], -result, options)
         _refuse(result, "")
     _with_thread.add(core)
 

@@ -313,6 +313,7 @@ int kthread_start_worker(struct kthread_worker *worker, const struct kthread_att
 	char *name = NULL, cpu[12];
 	int result;
 
+	kthread_note_refused(NULL);
 	if (!is_made(worker))
 		return -EINVAL;
 	if (attr)

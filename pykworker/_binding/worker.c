@@ -792,14 +792,14 @@ void pykw_worker_bind(uintptr_t id_worker, uintptr_t worker, uintptr_t id_owner)
 	Py_XDECREF(before);
 }
 
-int pykw_worker_start(uintptr_t worker)
+int pykw_worker_start(uintptr_t worker, const struct kthread_attr *attr)
 {
 	struct kthread_worker *w = from_handle(worker)->worker;
 	PyThreadState *state;
 	int result;
 
 	state = gil_leave();
-	result = kthread_start_worker(w, NULL);
+	result = kthread_start_worker(w, attr);
 	gil_return(state);
 	return result;
 }

@@ -60,6 +60,15 @@ from __future__ import annotations
 from typing import Final
 
 from pykworker._errors import DeadlockError
+from pykworker._scheduling import (
+    Batch,
+    Deadline,
+    Fifo,
+    Idle,
+    Other,
+    RoundRobin,
+    lock_memory,
+)
 from pykworker._sentinel import CANCEL
 from pykworker.pure import _lifetime as _lifetime  # registers itself
 from pykworker.pure._futures import Future
@@ -75,16 +84,23 @@ from pykworker.pure._works import (
 
 __all__ = [
     "CANCEL",
+    "Batch",
     "BoundWork",
+    "Deadline",
     "DeadlockError",
     "DelayedWork",
+    "Fifo",
     "Future",
+    "Idle",
     "NativeWork",
+    "Other",
     "PeriodicWork",
+    "RoundRobin",
     "Work",
     "Worker",
     "backend",
     "current_work",
+    "lock_memory",
     "should_stop",
 ]
 

@@ -23,6 +23,7 @@ from concurrent.futures.thread import BrokenThreadPool
 from typing import TYPE_CHECKING, Any, Final
 
 from pykworker._origin import add_note, calling_stack
+from pykworker._scheduling import Setup, ThreadOptions, stack_size
 from pykworker._sentinel import CANCEL
 from pykworker._threads import do_not_join_at_exit
 from pykworker._unraisable import report, report_given_up
@@ -73,8 +74,10 @@ class Core:
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
         notes_origins: bool,
+        thread_options: ThreadOptions,
     ) -> None:
         self.name = name
+        self.thread_options = thread_options
         self.on_error: Final = on_error
         self.daemon: Final = daemon
         self.max_pending: Final = max_pending
@@ -712,7 +715,8 @@ class Core:
         self.tell()
 
     def start(self) -> None:
-        thread = threading.Thread(target=self.serve_on_own_thread)
+        setup = Setup(self.thread_options)
+        thread = threading.Thread(target=self.serve_on_own_thread, args=(setup,))
         # Those that our own exit hook waits for, or gives up, are not for threading to join.
         thread.daemon = False
         if self.daemon or self.exit_timeout is not None or shared.exit_hook_is_late:
@@ -722,19 +726,30 @@ class Core:
         service = Service(thread, ours=True)
         try:
             self.attach(service)
-            thread.start()
+            with stack_size(self.thread_options.stack_size):
+                thread.start()
         except BaseException:
             if self.service is service and thread.ident is None:
                 self.thread = None
                 self.detach(service)
             raise
+        setup.wait()
+        if setup.failure is not None:
+            thread.join()
+            raise setup.failure
 
-    def serve_on_own_thread(self) -> None:
+    def serve_on_own_thread(self, setup: Setup) -> None:
         service = self.service
         assert service is not None, "start() attaches the thread before it begins"
         _block_signals()
         _show_name_to_the_system(self.name)
-        self.serve(service)
+        if setup.apply():
+            setup.tell()
+            self.serve(service)
+            return
+        self.thread = None
+        self.detach(service)
+        setup.tell()
 
     def run(self, what_is_pending: bool = False) -> int:
         """Serve it with the calling thread. Returns how many works were run."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextvars
 import itertools
+import os
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, ParamSpec, TypeVar
@@ -15,6 +16,8 @@ from pykworker._arguments import (
     worker_options,
 )
 from pykworker._executor import ExecutorMethods
+from pykworker._scheduled import ScheduledMethods
+from pykworker._scheduling import Scheduler, thread_options
 from pykworker._watchdog import Watchdog
 from pykworker.pure._core import AFTER_EXIT, Core
 from pykworker.pure._futures import Future
@@ -29,7 +32,7 @@ _names = itertools.count(1)
 _watchdog = Watchdog(lambda: Worker("pykworker-watchdog", daemon=True))
 
 
-class Worker(ExecutorMethods):
+class Worker(ExecutorMethods, ScheduledMethods):
     """One thread that runs works one after the other, in the order of their queueing.
 
     *name* is its name and that of its thread; None: ``kworker-N``. *busy_poll*, in seconds, is
@@ -48,10 +51,20 @@ class Worker(ExecutorMethods):
     that it is given; when it raises, the worker takes nothing more. With *traceback* an exception
     of a callback gets a note that says where the work was queued.
 
+    The rest is set on each thread of its own before that runs anything; when one of them is
+    refused, there is no thread, and no Worker. *scheduler* is its class, ``kw.Fifo(50)`` say;
+    *cpus* says where it may run, a list like ``"2-3,6"`` or a set; *cgroup* is the directory of the
+    one that it joins, v1 or v2. All three may be changed later: see :attr:`scheduler`. With
+    *memory_lock* the memory of the process is locked, as by :func:`lock_memory`, and the thread's
+    stack is there before it is used. *timer_slack*, in seconds, is how much later than asked for
+    its sleeps may end. *stack_size* is in bytes. None: as the thread has it that starts it.
+
     It is a ``concurrent.futures.Executor`` as well: :meth:`submit`, :meth:`map`, :meth:`shutdown`.
     From asyncio: :meth:`call`, :meth:`flushed` and ``async with``.
 
-    Raises TypeError and ValueError for bad arguments, RuntimeError when no thread can be made.
+    Raises TypeError and ValueError for bad arguments; RuntimeError when no thread can be made;
+    PermissionError, ValueError or OSError that says which of *scheduler*, *cpus*, *cgroup*,
+    *memory_lock*, *timer_slack* and *stack_size* the system refuses, and what would allow it.
 
     ``on_queue``, ``on_start`` and ``on_end`` may be set to functions that are called with the
     work when it is queued, when it begins and when it has ended.
@@ -59,6 +72,8 @@ class Worker(ExecutorMethods):
     ``with Worker() as worker:`` destroys it at the end. One that is dropped without that gives a
     ResourceWarning, still runs what is pending, and ends. As ``kthread_run_worker``.
     """
+
+    _core: Core
 
     def __init__(
         self,
@@ -74,6 +89,12 @@ class Worker(ExecutorMethods):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         traceback: bool = False,
+        scheduler: Scheduler | None = None,
+        cpus: str | Iterable[int] | None = None,
+        cgroup: str | os.PathLike[str] | None = None,
+        memory_lock: bool = False,
+        timer_slack: float | None = None,
+        stack_size: int | None = None,
     ) -> None:
         options = worker_options(
             name=name,
@@ -85,6 +106,14 @@ class Worker(ExecutorMethods):
             exit_timeout=exit_timeout,
             initializer=initializer,
             initargs=initargs,
+        )
+        thread = thread_options(
+            scheduler=scheduler,
+            cpus=cpus,
+            cgroup=cgroup,
+            memory_lock=memory_lock,
+            timer_slack=timer_slack,
+            stack_size=stack_size,
         )
         if getattr(self, "_core", None) is not None:
             raise RuntimeError("Worker.__init__() was called before")
@@ -100,6 +129,7 @@ class Worker(ExecutorMethods):
             initializer=initializer,
             initargs=options.initargs,
             notes_origins=bool(traceback),
+            thread_options=thread,
         )
         self._core = core  # before the start: the initializer may be a method of its own
         try:

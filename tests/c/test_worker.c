@@ -747,6 +747,8 @@ TEST(begin_is_not_told_by_next_work)
 	kthread_worker_set_ops(begins.worker, &noting_ops, &begins);
 	noting_init(noting, &begins, note_self_and_next);
 	CHECK_EQ(kthread_start_worker(begins.worker, NULL), 0);
+	/* A destruction amid the loop would end it. */
+	CHECK_EQ(kthread_flush_work(&noting[2].work), 0);
 	CHECK_EQ(kthread_destroy_worker(begins.worker), 0);
 	CHECK(!strcmp(begins.seen, "b012i"));
 }

@@ -62,6 +62,12 @@ class Background:
         return self._value
 
 
+def public_members(kind: type) -> list[str]:
+    """What a class has for its users; a dataclass has its fields as parameters."""
+    fields = getattr(kind, "__dataclass_fields__", ())
+    return [name for name in dir(kind) if name[0] != "_" and name not in fields]
+
+
 def hold(kw: Any, worker: Any) -> Gate:
     """Have *worker* execute a gate, so that what is queued from now on stays pending."""
     gate = Gate()

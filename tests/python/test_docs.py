@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from helpers import LIMIT, script_command
+from helpers import LIMIT, public_members, script_command
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -166,7 +166,11 @@ def public_paths(kw) -> list[str]:
         public = {getattr(kw, n) for n in kw.__all__ if isinstance(getattr(kw, n), type)}
         own = {m for base in inner if base is kind or base not in public for m in vars(base)}
         inherited = {m for base in inner if base is not kind and base in public for m in dir(base)}
-        paths += [f"{name}.{member}" for member in sorted(own - inherited) if member[0] != "_"]
+        paths += [
+            f"{name}.{member}"
+            for member in sorted(own - inherited)
+            if member in public_members(kind)
+        ]
     return paths
 
 

@@ -16,6 +16,7 @@ import warnings
 from typing import Any
 
 import pytest
+from helpers import public_members
 
 OPTIONS = doctest.ELLIPSIS
 PROPERTIES = (property, types.GetSetDescriptorType, types.MemberDescriptorType)
@@ -33,9 +34,7 @@ def documented(kw: Any) -> dict[str, str]:
         docs[name] = thing.__doc__ or ""
         if not isinstance(thing, type):
             continue
-        for member in dir(thing):
-            if member.startswith("_"):
-                continue
+        for member in public_members(thing):
             kind = next(base for base in thing.__mro__ if member in vars(base))
             value = vars(kind)[member]
             if id(value) in seen or not kind.__module__.startswith("pykworker"):

@@ -24,7 +24,7 @@ import weakref
 from collections import Counter
 
 import pytest
-from helpers import LIMIT, Background, Gate, hold, wait_until
+from helpers import LIMIT, Background, Gate, hold, public_members, wait_until
 
 pytestmark = pytest.mark.skipif(
     sys.implementation.name != "cpython", reason="counts objects and blocks"
@@ -106,10 +106,10 @@ def covered(name):
     return any(key.partition(",")[0] == name for key in ENTRIES)
 
 
-def refused(error, fn, *args):
+def refused(error, fn, *args, **kwargs):
     """Call what has to raise; nothing of it is kept."""
     try:
-        fn(*args)
+        fn(*args, **kwargs)
     except error:
         return
     raise AssertionError("it was not refused")
@@ -147,6 +147,40 @@ def _(env):
 @entry("worker_pointer")
 def _(env):
     getattr(env.kw, "worker_pointer", id)(env.worker)
+
+
+@entry("Fifo", "RoundRobin", "Deadline", "Other", "Batch", "Idle")
+def _(env):
+    kw = env.kw
+    with kw.Worker(scheduler=kw.Other(nice=19), stack_size=1 << 20) as worker:
+        assert worker.scheduler == kw.Other(nice=19)
+    refused(ValueError, kw.Fifo, 0)
+    refused(ValueError, kw.Deadline, 2, 1)
+    repr((kw.Fifo(1), kw.RoundRobin(1), kw.Deadline(1, 2), kw.Batch(), kw.Idle()))
+    refused(OSError, kw.Worker, cgroup="/nonexistent", scheduler=kw.Idle())
+
+
+@entry("Worker.scheduler", "Worker.cpus", "Worker.cgroup")
+def _(env):
+    if sys.platform == "linux":
+        env.worker.scheduler = env.kw.Other(env.worker.scheduler.nice)
+        env.worker.cpus = env.worker.cpus
+        assert env.worker.cgroup != ""
+        refused(OSError, setattr, env.worker, "cgroup", "/nonexistent")
+    refused(TypeError, setattr, env.worker, "scheduler", 7)
+    refused(ValueError, setattr, env.worker, "cpus", "x")
+
+
+@entry("lock_memory")
+def _(env):
+    # Locked, the interpreter's memory would be so for the tests to come.
+    if hasattr(os, "fork"):
+        child = os.fork()
+        if not child:
+            with contextlib.suppress(OSError):
+                env.kw.lock_memory()
+            os._exit(0)
+        os.waitpid(child, 0)
 
 
 @entry("DeadlockError")
@@ -920,7 +954,7 @@ def public_names(kw):
         yield name
         thing = getattr(kw, name)
         if isinstance(thing, type) and not issubclass(thing, BaseException):
-            yield from (f"{name}.{member}" for member in dir(thing) if member[0] != "_")
+            yield from (f"{name}.{member}" for member in public_members(thing))
 
 
 def test_every_public_name_has_an_entry(kw):

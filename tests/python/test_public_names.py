@@ -7,9 +7,14 @@ import inspect
 
 import pytest
 from conftest import load_backend
+from helpers import public_members
 
-CLASSES = ["Worker", "Work", "BoundWork", "DelayedWork", "PeriodicWork", "NativeWork", "Future"]
-FUNCTIONS = ["current_work", "should_stop"]
+SCHEDULERS = ["Fifo", "RoundRobin", "Deadline", "Other", "Batch", "Idle"]
+CLASSES = [
+    "Worker", "Work", "BoundWork", "DelayedWork", "PeriodicWork", "NativeWork", "Future",
+    *SCHEDULERS,
+]  # fmt: skip
+FUNCTIONS = ["current_work", "lock_memory", "should_stop"]
 NAMES = {*CLASSES, *FUNCTIONS, "CANCEL", "DeadlockError", "backend"}
 NATIVE_ONLY = {
     "get_include", "__version__", "ffi", "lib", "get_ffibuilder", "worker_pointer",
@@ -19,7 +24,8 @@ MEMBERS = {
         "queue", "queue_many", "queue_delayed", "mod_delayed", "every", "work", "flush", "drain",
         "start", "run", "run_pending", "fileno", "stop", "freeze", "thaw", "destroy", "name",
         "daemon", "ident", "native_id", "is_alive", "current_work", "on_queue", "on_start",
-        "on_end", "stats", "submit", "map", "shutdown", "call", "flushed",
+        "on_end", "stats", "submit", "map", "shutdown", "call", "flushed", "scheduler", "cpus",
+        "cgroup",
     },
     "Work": {
         "fn", "args", "kwargs", "pending", "executing", "coalesced", "disabled", "flush",
@@ -33,11 +39,13 @@ MEMBERS = {
         "result", "exception", "cancel", "cancelled", "running", "done", "add_done_callback",
         "set_result", "set_exception", "set_running_or_notify_cancel",
     },
+    **dict.fromkeys(SCHEDULERS, frozenset()),
 }  # fmt: skip
 SIGNATURES = {
     "Worker": "(name=None, *, busy_poll=None, on_error=None, daemon=False, start=True, "
     "max_pending=None, watchdog=None, exit_timeout=None, initializer=None, initargs=(), "
-    "traceback=False)",
+    "traceback=False, scheduler=None, cpus=None, cgroup=None, memory_lock=False, "
+    "timer_slack=None, stack_size=None)",
     "Work": "(fn, /, *args, context=None, **kwargs)",
     "DelayedWork": "(fn, /, *args, context=None, **kwargs)",
     "NativeWork": "(address, data=None)",
@@ -91,10 +99,6 @@ def plain(signature):
     return str(signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty))
 
 
-def public_members(kind):
-    return {name for name in dir(kind) if not name.startswith("_")}
-
-
 def test_all_lists_the_public_names(kw):
     expected = NAMES | (NATIVE_ONLY if kw.backend == "native" else set())
     assert set(kw.__all__) == expected
@@ -107,9 +111,9 @@ def test_backend_names_itself(kw):
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_class_has_the_members(kw, name):
-    is_work = name not in ("Worker", "Work", "Future")
+    is_work = name not in ("Worker", "Work", "Future", *SCHEDULERS)
     expected = MEMBERS[name] | (MEMBERS["Work"] if is_work else set())
-    assert public_members(getattr(kw, name)) == expected
+    assert set(public_members(getattr(kw, name))) == expected
 
 
 @pytest.mark.parametrize("path", SIGNATURES)

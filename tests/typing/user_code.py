@@ -87,6 +87,14 @@ async def awaited(worker: kw.Worker, work: kw.Work[float]) -> None:
         assert_type(third.stats(), dict[str, int])
 
 
+def scheduled() -> None:
+    with kw.Worker(scheduler=kw.Fifo(50), cpus="0-1", cgroup="/x", stack_size=65536) as worker:
+        worker.scheduler = kw.Deadline(0.001, 0.002)
+        worker.cpus = {0, 1}
+        assert_type(worker.cgroup, str | None)
+        worker.scheduler = 50  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+
+
 class Mine(kw.Worker):
     def twice(self) -> Mine:
         with self as same:
