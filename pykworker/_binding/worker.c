@@ -4,6 +4,8 @@
  */
 #include "future.h"
 
+#include "park.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -1088,6 +1090,11 @@ void pykw_note_moment(void *moments)
 
 	if (m[1] < m[0])
 		m[2 + m[1]++] = now;
+}
+
+const char *pykw_sleeps_on(void)
+{
+	return park_name();
 }
 
 /* -1: the calling thread serves no worker. */
