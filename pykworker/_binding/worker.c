@@ -56,6 +56,7 @@ void pykw_set_objects(uintptr_t id_dict)
 		.make_condition = named(objects, "Condition"),
 		.context_class = named(objects, "Context"),
 		.is_finalizing = named(objects, "is_finalizing"),
+		.partial = named(objects, "partial"),
 	};
 }
 
