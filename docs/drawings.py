@@ -7,6 +7,9 @@ The paper is white also where the page is dark.
 
 from __future__ import annotations
 
+import io
+import json
+import time
 from html import escape
 from pathlib import Path
 
@@ -139,7 +142,64 @@ def loop_thread() -> None:
     d.write("loop-thread.svg")
 
 
+def trace() -> None:
+    """A real one of two workers, recorded here: the times are those of the machine at hand."""
+    import pykworker as kw
+
+    file = io.StringIO()
+    with kw.trace(file), kw.Worker("camera") as camera, kw.Worker("disk") as disk:
+
+        def save() -> None:
+            time.sleep(0.004)
+
+        def grab() -> None:
+            time.sleep(0.003)
+            disk.queue(kw.Work(save))
+
+        grab.__qualname__, save.__qualname__ = "grab", "save"
+        camera.queue_many(kw.Work(grab) for _ in range(3))
+        camera.flush()
+        disk.flush()
+
+    events = json.loads(file.getvalue())["traceEvents"]
+    slices = [event for event in events if event["ph"] == "X"]
+    names = {e["tid"]: e["args"]["name"] for e in events if e.get("name") == "thread_name"}
+    rows = {tid: ["MainThread", "camera", "disk"].index(name) for tid, name in names.items()}
+    first = min(event["ts"] for event in slices)
+    last = max(event["ts"] + event["dur"] for event in slices)
+    left, top, height = 130, 60, 60
+
+    def x(at: float) -> int:
+        return left + round((at - first) / (last - first) * 690)
+
+    def y(tid: int) -> int:
+        return top + 90 * rows[tid]
+
+    d = Drawing(860, 350, "A trace of two workers")
+    for step in range(0, int(last - first) // 1000 + 1, 2):
+        d.line(x(first + 1000 * step), 36, 330)
+        d.text(x(first + 1000 * step), 28, f"{step} ms", faint=True)
+    for tid, name in names.items():
+        d.text(110, y(tid) + 35, name, "end", bold=True)
+    for event in slices:
+        if event["cat"] == "queue":
+            d.box(x(event["ts"]) - 1, y(event["tid"]) + 12, 2, height - 24)
+        else:
+            wide = x(event["ts"] + event["dur"]) - x(event["ts"])
+            d.box(x(event["ts"]), y(event["tid"]), wide, height, event["name"])
+    starts = {event["id"]: event for event in events if event["ph"] == "s"}
+    for end in events:
+        if end["ph"] == "f":
+            start = starts[end["id"]]
+            d.arrow(
+                (x(start["ts"]), y(start["tid"]) + height - 12),
+                (x(end["ts"]), y(end["tid"])),
+            )
+    d.write("trace.svg")
+
+
 if __name__ == "__main__":
     life_of_a_work()
     event_loop()
     loop_thread()
+    trace()

@@ -20,7 +20,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import IO, Any, Final, NamedTuple, Protocol
+from typing import IO, Any, Final, NamedTuple, Protocol, cast
 
 from pykworker._version import __version__
 
@@ -70,9 +70,10 @@ class Recorder(Protocol):
 def name_of(fn: object) -> str:
     """What a callable is called in a trace."""
     name = getattr(fn, "__qualname__", None)
-    if not isinstance(name, str) and isinstance(fn, functools.partial):
-        name = getattr(fn.func, "__qualname__", None)
-    return name if isinstance(name, str) else type(fn).__qualname__
+    kind = type(fn)
+    if not isinstance(name, str) and issubclass(kind, functools.partial):
+        name = getattr(cast(Any, fn).func, "__qualname__", None)
+    return name if isinstance(name, str) else kind.__qualname__
 
 
 # --- the names of machine code and of threads --------------------------------------------------
@@ -180,20 +181,21 @@ def _lines(recording: Recording) -> Iterator[str]:
         common = f'"pid":{pid},"ts":{_us(event.begin)}'
         if event.kind == QUEUED:
             tid = tracks[event.server] if event.server else event.thread
-            worker = quote(recording.workers.get(event.worker, "worker"))
+            target = quote(recording.workers.get(event.worker, "worker"))
             # A slice, since a flow begins at one; it has no length that was measured.
             yield (
                 f'{{"ph":"X","cat":"queue",{common},"tid":{tid},"dur":0.001,"name":"queue",'
-                f'"args":{{"worker":{worker},"work":"{event.work:#x}"}}}}'
+                f'"args":{{"worker":{target},"work":"{event.work:#x}"}}}}'
             )
             queued[event.worker, event.work] = event, tid
             continue
         tid = tracks[event.worker]
         args = [f'"worker":{quote(recording.workers.get(event.worker, "worker"))}']
-        name = event.name
-        if isinstance(name, int):
-            args.append(f'"address":"{name:#x}"')
-            name = symbol(name)
+        if isinstance(event.name, int):
+            args.append(f'"address":"{event.name:#x}"')
+            name = symbol(event.name)
+        else:
+            name = event.name
         args.append(f'"work":"{event.work:#x}"')
         from_queue = queued.pop((event.worker, event.work), None)
         if from_queue is not None:

@@ -27,7 +27,7 @@ import time
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.thread import BrokenThreadPool
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, ParamSpec, TypeVar, overload
 
@@ -1812,34 +1812,38 @@ class _Recorder:
         if not limit:
             return Recording([], 0, {})
         record = ffi.new("struct pykw_record *")
-        unfinished: list[bytes] = []
+        running = b""
         for core in _all_live():
             lib.pykw_record_worker(core.handle, 0)
             if lib.pykw_record_running(core.handle, record):
-                unfinished.append(bytes(ffi.buffer(record)))
-        total = lib.pykw_record_end()
-        size = self._record.size
-        data = bytes(ffi.buffer(lib.pykw_record_ring(), min(total, limit) * size))
+                running += bytes(ffi.buffer(record))
+        total: int = lib.pykw_record_end()
+        kept = min(total, limit)
+        data = bytes(ffi.buffer(lib.pykw_record_ring(), kept * self._record.size))
         lib.pykw_record_forget()
         names = ["(too many names)", *self.names]
-        events: list[Event] = []
-        ended: set[tuple[int, int]] = set()
-        for number, begin, end, taken, work, name, *rest in self._record.iter_unpack(data):
-            worker, server, thread, kind = rest
-            if max(0, total - limit) < number <= total:
-                callback = names[name] if kind == CALLED else name
-                events.append(
-                    Event(kind, begin, end, taken, work, callback, worker, server, thread)
-                )
-                if kind != QUEUED:
-                    ended.add((worker, begin))
+        events = [
+            event
+            for number, event in self._events(data, names)
+            if total - kept < number <= total  # else somebody was still about to write it
+        ]
         lost = total - len(events)
-        for data in unfinished:
-            _, begin, _, taken, work, name, worker, _, thread, kind = self._record.unpack(data)
-            if (worker, begin) not in ended:
-                callback = names[name] if kind == CALLED else name
-                events.append(Event(kind, begin, 0, taken, work, callback, worker, 0, thread))
+        # One that has ended just then is among them.
+        ended = {(event.worker, event.begin) for event in events if event.kind != QUEUED}
+        events += [
+            event
+            for _, event in self._events(running, names)
+            if (event.worker, event.begin) not in ended
+        ]
         return Recording(events, lost, self.workers)
+
+    @classmethod
+    def _events(cls, data: bytes, names: list[str]) -> Iterator[tuple[int, Event]]:
+        """The records, each with its number."""
+        records: Iterator[tuple[int, ...]] = cls._record.iter_unpack(data)
+        for number, begin, end, taken, work, name, worker, server, thread, kind in records:
+            callback = names[name] if kind == CALLED else name
+            yield number, Event(kind, begin, end, taken, work, callback, worker, server, thread)
 
     def after_fork(self) -> None:
         """In the child."""

@@ -74,8 +74,8 @@ def _first_granted(choices: Iterable[tuple[int, Scheduler]]) -> Data:
 
 def fifo(soft: int | None) -> Data:
     """SCHED_FIFO; the value is the highest priority."""
-    highest = sorted({99, *([soft] if soft and 1 < soft < 99 else []), 1}, reverse=True)
-    return _on_a_thread(lambda: _first_granted((value, Fifo(value)) for value in highest))
+    choices = [99, soft, 1] if soft and 1 < soft < 99 else [99, 1]
+    return _on_a_thread(lambda: _first_granted((value, Fifo(value)) for value in choices))
 
 
 def deadline() -> Data:

@@ -14,6 +14,7 @@ import contextlib
 import contextvars
 import ctypes
 import gc
+import io
 import logging
 import os
 import queue
@@ -132,6 +133,18 @@ def _(env):
 def _(env):
     refused(RuntimeError, env.kw.should_stop)
     env.on_worker(env.kw.should_stop)
+
+
+@entry("trace")
+def _(env):
+    file = io.StringIO()
+    with env.kw.trace(file, limit=100):
+        env.on_worker(Thing())
+        refused(RuntimeError, env.kw.trace(file).__enter__)
+    assert "Thing" in file.getvalue()
+    refused(OSError, env.kw.trace("/nonexistent/file").__enter__)
+    refused(TypeError, env.kw.trace, None)
+    refused(ValueError, env.kw.trace, file, limit=0)
 
 
 @entry("get_include")

@@ -14,7 +14,7 @@ CLASSES = [
     "Worker", "Work", "BoundWork", "DelayedWork", "PeriodicWork", "NativeWork", "Future",
     *SCHEDULERS,
 ]  # fmt: skip
-FUNCTIONS = ["current_work", "lock_memory", "should_stop"]
+FUNCTIONS = ["current_work", "lock_memory", "should_stop", "trace"]
 NAMES = {*CLASSES, *FUNCTIONS, "CANCEL", "DeadlockError", "backend"}
 NATIVE_ONLY = {
     "get_include", "__version__", "ffi", "lib", "get_ffibuilder", "worker_pointer",
@@ -51,6 +51,7 @@ SIGNATURES = {
     "NativeWork": "(address, data=None)",
     "current_work": "()",
     "should_stop": "()",
+    "trace": "(file, *, limit=200000)",
     "Worker.queue": "(self, work, /)",
     "Worker.queue_many": "(self, works, /)",
     "Worker.queue_delayed": "(self, work, delay)",
