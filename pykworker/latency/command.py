@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import re
 import shutil
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .document import Data
-    from .runs import Contestant, Plan
+    from .runs import Contestant, Kind
 
 HELP = "measure how late the ticks of a periodic work begin, as cyclictest does"
 
@@ -131,7 +132,7 @@ def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
                 f" not {args.plot!r}"
             )
         try:
-            import matplotlib  # noqa: F401 (is it there?)
+            importlib.import_module("matplotlib")
         except ImportError as error:
             parser.error(f"--plot needs matplotlib ({error}): {EXTRA}")
         check_file(parser, "--plot", args.plot)
@@ -146,7 +147,7 @@ def contestants(args: argparse.Namespace) -> list[Contestant]:
     from .runs import Contestant
 
     if not args.compare:
-        kind = "threading" if args.threading else "python" if args.python else "native"
+        kind: Kind = "threading" if args.threading else "python" if args.python else "native"
         return [Contestant(kind, kind, args.scheduler, args.cpus)]
     scheduler = args.scheduler or scheduling.Fifo(FIFO)
     cpus = args.cpus or frozenset(usable_cpus()[-1:]) or None
@@ -181,7 +182,7 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
                 if args.cyclictest and not interrupt.asked:
                     results += cyclictest.again(results, plan, interrupt, show)
             data = document.build(results, plan, complete=not interrupt.asked, machine=described)
-    except runs.Refused as refusal:
+    except runs.RefusedError as refusal:
         print(refusal, file=sys.stderr)
         return 1
     written = write(data, args)

@@ -21,7 +21,7 @@ from pykworker.bench.measure import Interrupt
 
 from . import load
 from .histogram import Bucket, Record
-from .runs import SLICE_NS, Contestant, Plan, Refused, Result
+from .runs import SLICE_NS, Contestant, Plan, RefusedError, Result
 
 PROGRAM = "cyclictest"
 MISSING = f"{PROGRAM} is not installed (Debian and Ubuntu: apt-get install rt-tests)"
@@ -98,7 +98,7 @@ def parse(text: str) -> Record:
 def run(
     contestant: Contestant, plan: Plan, interrupt: Interrupt, show: Callable[[str], None]
 ) -> tuple[Record, int]:
-    """As `runs.run`; the record and the nanoseconds it took. Raises Refused."""
+    """As `runs.run`; the record and the nanoseconds it took. Raises RefusedError."""
     with ExitStack() as cleanup:
         pass_time = load.begin(plan.load, cleanup)
         begun = monotonic_ns()
@@ -130,17 +130,17 @@ def run(
             show(f"{PROGRAM}: {(now - begun) / 1e9:.1f}/{plan.duration_ns / 1e9:g} s")
     if process.returncode and not told:
         lines = err.strip().splitlines() or [f"exit code {process.returncode}"]
-        raise Refused(f"{PROGRAM}: {lines[-1]}")
+        raise RefusedError(f"{PROGRAM}: {lines[-1]}")
     try:
         return parse(out), now - begun
     except ValueError as error:
-        raise Refused(str(error)) from None
+        raise RefusedError(str(error)) from None
 
 
 def again(
     results: Sequence[Result], plan: Plan, interrupt: Interrupt, show: Callable[[str], None]
 ) -> list[Result]:
-    """What the last of the runs that were made did, done by cyclictest. Raises Refused."""
+    """What the last of the runs that were made did, done by cyclictest. Raises RefusedError."""
     made = [result.contestant for result in results if result.record is not None]
     if not made:
         return []

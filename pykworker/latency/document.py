@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """All of it as plain data: what ``--json`` writes, and all that the reports read.
 
-schema, schema_version, complete
-machine         see `pykworker.bench.machine.describe`
-settings        interval_ns, duration_ns, load, memory_lock
-runs            one for each contestant that was begun:
-  key, label, kind ("threading", "python", "native", "cyclictest"), scheduler, cpus
-  same_as       the key of the run whose settings it has, or null
-  refused       why it did not run, or null
-  elapsed_ns, count, missed (null: not known)
-  min_ns, max_ns, mean_ns, and percentiles_ns by name: null where nothing was counted, or too
-                few for that percentile
-  buckets       [from, until, count], nanoseconds; those that are not empty
-ratios          threading's lateness over that of each other run, and that of the run that
-                cyclictest did again over cyclictest's: of, to, "50", "99", "99.9", "99.99", max; null where one of
-                the two is null or 0
+    schema, schema_version, complete
+    machine         see `pykworker.bench.machine.describe`
+    settings        interval_ns, duration_ns, load, memory_lock
+    runs            one for each contestant that was begun:
+      key, label, kind ("threading", "python", "native", "cyclictest"), scheduler, cpus
+      same_as       the key of the run whose settings it has, or null
+      refused       why it did not run, or null
+      elapsed_ns, count, missed (null: not known)
+      min_ns, max_ns, mean_ns, percentiles_ns (by name)
+      buckets       [from, until, count], nanoseconds; those that are not empty
+    ratios          threading's lateness over that of each other run, and that of the run that
+                    cyclictest did again over cyclictest's: of, to, and "50", "99", "99.9",
+                    "99.99", max
+
+A figure is null where nothing was counted, or too few for that percentile; a ratio, where one of
+the two is null or 0.
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ def bars(run: Data) -> tuple[list[float], list[float]]:
 def tail(run: Data) -> tuple[list[float], list[float]]:
     """Microseconds, and the share of the ticks that are at least so late."""
     left = run["count"]
-    xs, ys = [], []
+    xs: list[float] = []
+    ys: list[float] = []
     for begin, end, count in run["buckets"]:
         xs.append(min(max((begin + end) / 2, run["min_ns"], 1), run["max_ns"]) / 1e3)
         ys.append(left / run["count"])

@@ -118,10 +118,10 @@ def histogram(data: Data, width: int) -> str:
     heads = [textwrap.wrap(run["label"], room) for run in runs]
     if len(runs) > 1:
         for line in range(max(map(len, heads))):
-            cells = [head[line] if line < len(head) else "" for head in heads]
-            lines.append(_row("", side, cells, room))
+            names = [head[line] if line < len(head) else "" for head in heads]
+            lines.append(_row("", side, names, room))
     for row, label in enumerate(labels):
-        cells = []
+        cells: list[str] = []
         for column in counts:
             text = f"{column[row]:,}".rjust(figures) if column[row] else ""
             cells.append(f"{text} {bar(column[row], most, room - figures - 1)}".rstrip())
@@ -138,7 +138,7 @@ def _row(label: str, side: int, cells: Sequence[str], room: int) -> str:
 
 def headings(data: Data) -> list[str]:
     """What must be known before any figure is read."""
-    lines = []
+    lines: list[str] = []
     if not data["complete"]:
         lines.append("PARTIAL: interrupted; the figures are those of what had been measured.")
     if machine.busy(data["machine"]):

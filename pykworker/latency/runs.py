@@ -30,7 +30,7 @@ SLICE_NS = 100_000_000
 Kind = Literal["threading", "python", "native"]
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The system, or what is built, does not allow it; the text says what would."""
 
 
@@ -123,7 +123,7 @@ class _Settle:
 
     def check(self) -> None:
         if self.error is not None:
-            raise Refused(_reason(self.error)) from self.error
+            raise RefusedError(_reason(self.error)) from self.error
 
 
 def make_worker(contestant: Contestant, plan: Plan, cleanup: ExitStack) -> Any:
@@ -136,7 +136,7 @@ def make_worker(contestant: Contestant, plan: Plan, cleanup: ExitStack) -> Any:
             memory_lock=plan.memory_lock,
         )
     except _REFUSALS as error:
-        raise Refused(_reason(error)) from error
+        raise RefusedError(_reason(error)) from error
     cleanup.callback(worker.destroy)
     return worker
 
@@ -146,7 +146,7 @@ def lock_memory() -> None:
     try:
         scheduling.lock_memory()
     except _REFUSALS as error:
-        raise Refused(_reason(error)) from error
+        raise RefusedError(_reason(error)) from error
 
 
 # --- who ticks ---------------------------------------------------------------------------------
@@ -192,21 +192,21 @@ def _tick_by_worker(contestant: Contestant, plan: Plan, cleanup: ExitStack) -> R
         cleanup.callback(beat.cancel)
         return recorder
     if contestant.kind == "native":
-        raise Refused(NATIVE_MISSING)
+        raise RefusedError(NATIVE_MISSING)
     pure = PythonRecorder(plan.interval_ns)
     cleanup.callback(worker.every(plan.interval_ns / 1e9, pure.tick).cancel)
     return pure
 
 
 def try_out(contestant: Contestant) -> None:
-    """May a thread run under that? Raises Refused, before the other runs have taken their time."""
+    """May a thread run under that? Raises RefusedError, before other runs have taken their time."""
     settle = _Settle(contestant)
     thread = threading.Thread(target=settle, name="latency", daemon=True)
     thread.start()
     thread.join()
     settle.check()
     if contestant.kind == "native" and not HAS_NATIVE:
-        raise Refused(f"a native work: {NATIVE_MISSING}; --python does not")
+        raise RefusedError(f"a native work: {NATIVE_MISSING}; --python does not")
 
 
 # --- a run -------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ def try_out(contestant: Contestant) -> None:
 def run(
     contestant: Contestant, plan: Plan, interrupt: Interrupt, show: Callable[[str], None]
 ) -> Result:
-    """One contestant, until the time is over or Ctrl-C. Raises Refused.
+    """One contestant, until the time is over or Ctrl-C. Raises RefusedError.
 
     *show* is called with a line of text now and then, by the calling thread.
     """
@@ -243,7 +243,7 @@ def run_all(
     interrupt: Interrupt,
     show: Callable[[str], None],
 ) -> list[Result]:
-    """In turn; after Ctrl-C with what there is. Raises Refused for what the user asked for."""
+    """In turn; after Ctrl-C with what there is. Raises RefusedError for what the user asked for."""
     results: list[Result] = []
     if plan.memory_lock:
         lock_memory()
@@ -256,7 +256,7 @@ def run_all(
                 break
             try:
                 results.append(run(contestant, plan, interrupt, show))
-            except Refused as refusal:
+            except RefusedError as refusal:
                 if contestant.asked_for:
                     raise
                 results.append(Result(contestant, refused=str(refusal)))

@@ -7,15 +7,14 @@ No test asks how late a tick was: that is the machine's affair.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import os
 import random
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ import pykworker as kw
 from pykworker import _scheduling as scheduling
 from pykworker import pure
 from pykworker.latency import command, cyclictest, document, histogram, plot, report, runs
-from pykworker.latency import load as loads
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -71,7 +69,7 @@ def test_the_buckets_in_c_are_those_in_python() -> None:
 def test_a_bucket_is_as_wide_as_a_64th_of_what_it_counts() -> None:
     begins = [histogram.bucket_begin(index) for index in range(histogram.BUCKETS + 1)]
     assert begins[: histogram.SHARES] == list(range(histogram.SHARES))
-    for index, (begin, end) in enumerate(zip(begins, begins[1:], strict=False)):
+    for index, (begin, end) in enumerate(itertools.pairwise(begins)):
         assert 0 < end - begin <= max(1, begin / histogram.SHARES)
         assert histogram.bucket_of(begin) == histogram.bucket_of(end - 1) == index
     assert begins[-1] > 60e9
@@ -322,14 +320,19 @@ def test_help_needs_no_optional_package() -> None:
 # --- what the system refuses
 
 REFUSES = """
-import errno
-from pykworker import _scheduling as s
-def refuse(tid, scheduler):
-    s.explain("scheduler", errno.EPERM, s.ThreadOptions(scheduler=scheduler))
-s.set_scheduler = refuse
+import ctypes, resource
+resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0))
+resource.setrlimit(resource.RLIMIT_MEMLOCK, (4096, 4096))
+none = (ctypes.c_uint32 * 6)()
+if ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), none):
+    sys.exit("capset")
 """
+"""Of what CAP_SYS_NICE and CAP_IPC_LOCK allow nothing is left."""
+
+on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="capabilities")
 
 
+@on_linux
 @pytest.mark.parametrize("kind", ["--python", "--threading", "--compare"])
 def test_a_refused_scheduler_is_one_line(kind: str) -> None:
     done = run("latency", *SHORT, kind, "--scheduler", "fifo:7", before=REFUSES)
@@ -340,6 +343,7 @@ def test_a_refused_scheduler_is_one_line(kind: str) -> None:
     assert done.stdout == ""
 
 
+@on_linux
 def test_a_comparison_leaves_out_what_it_chose_itself() -> None:
     done = run("latency", *SHORT, "--compare", "--json", "-", before=REFUSES)
     assert done.returncode == 0, done.stderr
@@ -451,13 +455,21 @@ def test_compare_with_files(tmp_path: Path) -> None:
         assert "threading / Worker, Python" in done.stdout
 
 
-@needs_native
 def test_memory_lock() -> None:
-    done = run("latency", *SHORT, "--memory-lock", "--json", "-")
-    if done.returncode == 1:
+    done = run("latency", *SHORT, "--python", "--memory-lock", "--json", "-")
+    if done.returncode == 1:  # neither CAP_IPC_LOCK nor the limit
         assert "RLIMIT_MEMLOCK" in done.stderr
     else:
         assert json.loads(done.stdout)["settings"]["memory_lock"] is True
+
+
+@on_linux
+def test_refused_memory_is_one_line() -> None:
+    done = run("latency", *SHORT, "--compare", "--memory-lock", before=REFUSES)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "memory_lock True refused" in line
+    assert "RLIMIT_MEMLOCK" in line
 
 
 def test_the_end_leaves_no_thread() -> None:
