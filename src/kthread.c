@@ -36,6 +36,7 @@
 #endif
 
 #include "barrier.h"
+#include "mends.h"
 #include "park.h"
 
 enum kthread_flags {
@@ -114,7 +115,8 @@ void kthread_mutex_init(pthread_mutex_t *mutex)
 	pthread_mutexattr_t attr;
 
 	if (pthread_mutexattr_init(&attr) == 0) {
-		pthread_mutexattr_setprotocol(&attr, PTHREAD_PRIO_INHERIT);
+		if (MENDED(LOCKS_INHERIT))
+			pthread_mutexattr_setprotocol(&attr, PTHREAD_PRIO_INHERIT);
 		if (pthread_mutex_init(mutex, &attr) == 0) {
 			pthread_mutexattr_destroy(&attr);
 			return;

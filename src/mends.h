@@ -31,6 +31,7 @@ enum kthread_mend {
 	MEND_START_TAKEN_BACK,		/* creation that fails half-way */
 	MEND_FINISHED_NEEDS_NO_THAW,	/* flush of a finished work waits for thaw */
 	MEND_FLUSH_CUTS_TIMER,		/* flush waits for the timer of a delayed work */
+	MEND_LOCKS_INHERIT,		/* a thread of a middle priority keeps the worker from its lock */
 };
 
 #ifndef KTHREAD_WITHOUT
