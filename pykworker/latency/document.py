@@ -58,7 +58,7 @@ def _run(result: Result) -> Data:
     counted = record if record is not None and record.count else None
     return {
         "key": result.by or contestant.key,
-        "label": f"{result.by}, as {contestant.label}" if result.by else contestant.label,
+        "label": result.by or contestant.label,
         "kind": result.by or contestant.kind,
         "same_as": contestant.key if result.by else None,
         "scheduler": scheduler_text(contestant.scheduler) if contestant.scheduler else None,

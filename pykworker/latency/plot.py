@@ -15,11 +15,12 @@ from .document import Data, figure
 from .report import LOADS, microseconds, ran, span
 
 # Told apart by lightness and by the dashes too; what others do is grey.
-OTHER = ("#8a8a8a", "#c0a020", "#4d4d4d")
+OTHER = ("#8a8a8a", "#2e8b57", "#4d4d4d")
 OURS = ("#7da7d9", "#3d7ec7", "#e08a3c", "#a03c14")
 
 WIDTH = 9.0  # inches
-ROW, HEAD, FOOT, BELOW = 0.78, 0.72, 0.62, 0.42
+ROW, HEAD, FOOT, BELOW = 0.84, 0.72, 0.46, 0.36
+ABOVE = 0.36  # a row's two lines of text
 LEAST_HEIGHT = 3.0
 PER_DECADE = 20
 
@@ -71,9 +72,9 @@ def draw(data: Data, path: Path) -> None:
         row = inner / len(runs)
         for index, (run, colour) in enumerate(zip(runs, colours(runs), strict=True)):
             at = bottom + (inner - row * (index + 1)) / height
-            axes = drawing.add_axes((0.03, at, 0.45, (row - 0.24) / height))
+            axes = drawing.add_axes((0.03, at, 0.45, (row - ABOVE) / height))
             _histogram(axes, run, colour, limits, last=index == len(runs) - 1)
-        axes = drawing.add_axes((0.565, bottom, 0.415, (inner - 0.24) / height))
+        axes = drawing.add_axes((0.565, bottom, 0.415, (inner - ABOVE) / height))
         _tails(axes, runs, limits)
         drawing.savefig(path, dpi=200)
 
@@ -149,12 +150,20 @@ def _histogram(
         value = figure(run, name)
         if value is not None:
             axes.axvline(max(value, 1) / 1e3, color=INK, linewidth=0.9, linestyle=(0, (1, 1.5)))
-    axes.set_title(run["label"], loc="left", size=8.8, weight="bold", color=INK, pad=3)
-    words = [f"median {microseconds(figure(run, '50'))}"]
+    axes.set_title(run["label"], loc="left", size=8.8, weight="bold", color=INK, pad=14)
+    words = [f"{run['count']:,} ticks", f"median {microseconds(figure(run, '50'))}"]
     if figure(run, "99.9") is not None:
         words.append(f"99.9% {microseconds(figure(run, '99.9'))}")
     words.append(f"max {microseconds(run['max_ns'])} µs")
-    axes.set_title(" · ".join(words), loc="right", size=8, color=FAINT, pad=3)
+    axes.annotate(
+        " · ".join(words),
+        (0, 1),
+        xycoords="axes fraction",
+        xytext=(0, 3),
+        textcoords="offset points",
+        size=7.8,
+        color=FAINT,
+    )
 
 
 def _tails(axes: Any, runs: Sequence[Data], limits: tuple[float, float]) -> None:

@@ -151,6 +151,13 @@ def headings(data: Data) -> list[str]:
         for run in data["runs"]
         if run["refused"] is not None
     ]
+    labels = {run["key"]: run["label"] for run in data["runs"]}
+    lines += [
+        f"{run['label']}: a process of its own, with the scheduler and the CPUs of"
+        f" {labels[run['same_as']]!r}; its buckets are whole microseconds."
+        for run in data["runs"]
+        if run["same_as"]
+    ]
     lines += [
         f"{run['label']}: not one tick."
         for run in data["runs"]
