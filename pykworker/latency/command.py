@@ -89,6 +89,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--memory-lock", action="store_true", help="keep the memory of the process resident"
     )
     parser.add_argument(
+        "--timer-slack",
+        type=nanoseconds,
+        metavar="TIME",
+        help="how much longer than asked for a thread that is not real-time may sleep, as 1us"
+        " (default: as the system has it, 50us)",
+    )
+    parser.add_argument(
         "--cyclictest",
         action="store_true",
         help="run cyclictest afterwards, with the settings of the last run, and give the ratio",
@@ -121,6 +128,8 @@ def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     if args.cyclictest:
         if isinstance(args.scheduler, scheduling.Deadline):
             parser.error("--cyclictest: it knows no deadline scheduler")
+        if args.timer_slack is not None:
+            parser.error("--cyclictest: it knows no --timer-slack")
         if args.interval % UNITS["us"]:
             parser.error("--cyclictest: it takes an --interval of whole microseconds")
         if not cyclictest.is_installed():
@@ -170,7 +179,7 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
     from . import cyclictest, document, runs
 
-    plan = runs.Plan(args.interval, args.duration, args.load, args.memory_lock)
+    plan = runs.Plan(args.interval, args.duration, args.load, args.memory_lock, args.timer_slack)
     if plan.load == "c" and not runs.HAS_NATIVE:
         print(f"--load c: {runs.NATIVE_MISSING}", file=sys.stderr)
         return 1

@@ -3,7 +3,7 @@
 
     schema, schema_version, complete
     machine         see `pykworker.bench.machine.describe`
-    settings        interval_ns, duration_ns, load, memory_lock
+    settings        interval_ns, duration_ns, load, memory_lock, timer_slack_ns (or null)
     runs            one for each contestant that was begun:
       key, label, kind ("threading", "python", "native", "cyclictest"), scheduler, cpus
       same_as       the key of the run whose settings it has, or null
@@ -47,6 +47,7 @@ def build(results: Sequence[Result], plan: Plan, *, complete: bool, machine: Dat
             "duration_ns": plan.duration_ns,
             "load": plan.load,
             "memory_lock": plan.memory_lock,
+            "timer_slack_ns": plan.timer_slack_ns,
         },
         "runs": runs,
         "ratios": _ratios(runs),

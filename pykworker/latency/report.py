@@ -61,6 +61,8 @@ def result_table(data: Data) -> Table:
         f"How late a tick begins, every {span(settings['interval_ns'])}"
         f" for {span(settings['duration_ns'])}; {LOADS[settings['load']]}"
     )
+    if settings["timer_slack_ns"] is not None:
+        title += f"; timer slack {span(settings['timer_slack_ns'])}"
     foot = f"{NONE}: too few ticks for any to be beyond, or not told by who counted."
     return Table(title, heads, rows, foot=foot)
 

@@ -42,6 +42,7 @@ class Plan:
     duration_ns: int
     load: str = "none"
     memory_lock: bool = False
+    timer_slack_ns: int | None = None
 
 
 @dataclass(frozen=True)
@@ -105,11 +106,16 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
+def _seconds(ns: int | None) -> float | None:
+    return None if ns is None else ns / 1e9
+
+
 class _Settle:
     """Called on a new thread, which is no worker's: has it run as the contestant is to."""
 
-    def __init__(self, contestant: Contestant) -> None:
+    def __init__(self, contestant: Contestant, plan: Plan) -> None:
         self.contestant = contestant
+        self.timer_slack = _seconds(plan.timer_slack_ns)
         self.error: Exception | None = None
 
     def __call__(self) -> None:
@@ -118,6 +124,8 @@ class _Settle:
                 scheduling.set_cpus(0, self.contestant.cpus)
             if self.contestant.scheduler is not None:
                 scheduling.set_scheduler(0, self.contestant.scheduler)
+            if self.timer_slack is not None:
+                scheduling.set_timer_slack(self.timer_slack)
         except _REFUSALS as error:
             self.error = error
 
@@ -134,6 +142,7 @@ def make_worker(contestant: Contestant, plan: Plan, cleanup: ExitStack) -> Any:
             scheduler=contestant.scheduler,
             cpus=contestant.cpus,
             memory_lock=plan.memory_lock,
+            timer_slack=_seconds(plan.timer_slack_ns),
         )
     except _REFUSALS as error:
         raise RefusedError(_reason(error)) from error
@@ -155,7 +164,7 @@ def lock_memory() -> None:
 def _tick_by_thread(contestant: Contestant, plan: Plan, cleanup: ExitStack) -> Recorder:
     """A thread that sleeps until each deadline: the loop people write by hand."""
     recorder: Recorder = (NativeRecorder if HAS_NATIVE else PythonRecorder)(plan.interval_ns)
-    settle, ready, over = _Settle(contestant), threading.Event(), threading.Event()
+    settle, ready, over = _Settle(contestant, plan), threading.Event(), threading.Event()
 
     def loop() -> None:
         settle()
@@ -198,9 +207,9 @@ def _tick_by_worker(contestant: Contestant, plan: Plan, cleanup: ExitStack) -> R
     return pure
 
 
-def try_out(contestant: Contestant) -> None:
+def try_out(contestant: Contestant, plan: Plan) -> None:
     """May a thread run under that? Raises RefusedError, before other runs have taken their time."""
-    settle = _Settle(contestant)
+    settle = _Settle(contestant, plan)
     thread = threading.Thread(target=settle, name="latency", daemon=True)
     thread.start()
     thread.join()
@@ -249,7 +258,7 @@ def run_all(
         lock_memory()
     for contestant in contestants:
         if contestant.asked_for:
-            try_out(contestant)
+            try_out(contestant, plan)
     try:
         for contestant in contestants:
             if interrupt.asked:

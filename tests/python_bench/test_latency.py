@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import io
 import itertools
 import json
 import math
@@ -25,6 +26,7 @@ from test_bench_command import run
 import pykworker as kw
 from pykworker import _scheduling as scheduling
 from pykworker import pure
+from pykworker.bench import progress
 from pykworker.latency import command, cyclictest, document, histogram, plot, report, runs
 
 pytestmark = pytest.mark.timeout(120)
@@ -290,6 +292,7 @@ NEVER_RUN = "import pykworker.latency.runs as m\nm.run = None\n"
         (["--json", "/no such directory/run.json"], "No such"),
         (["--cyclictest", "--scheduler", "deadline:0.001,0.01"], "no deadline"),
         (["--cyclictest", "--interval", "1500ns"], "whole microseconds"),
+        (["--cyclictest", "--timer-slack", "1us"], "no --timer-slack"),
     ],
 )
 def test_bad_arguments_are_refused_before_the_run(arguments: list[str], message: str) -> None:
@@ -315,7 +318,15 @@ def test_help_needs_no_optional_package() -> None:
     assert done.returncode == 0
     for option in ("--python", "--threading", "--compare", "--scheduler", "--cpus", "--interval"):
         assert option in done.stdout
-    for option in ("--duration", "--load", "--memory-lock", "--cyclictest", "--json", "--plot"):
+    for option in (
+        "--duration",
+        "--load",
+        "--memory-lock",
+        "--timer-slack",
+        "--cyclictest",
+        "--json",
+        "--plot",
+    ):
         assert option in done.stdout
 
 
@@ -418,7 +429,7 @@ def test_a_short_run(kind: list[str], load: str) -> None:
     cpu = scheduling.cpu_list(list(scheduling.cpus_of(0))[:1])
     done = run(
         *("latency", *SHORT, *kind, "--load", load, "--json", "-"),
-        *("--scheduler", "other", "--cpus", cpu),
+        *("--scheduler", "other", "--cpus", cpu, "--timer-slack", "1us"),
     )
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
@@ -427,6 +438,8 @@ def test_a_short_run(kind: list[str], load: str) -> None:
     assert (row["scheduler"], row["cpus"]) == ("other", [int(cpu)])
     assert row["count"] + row["missed"] >= 2
     assert data["settings"]["load"] == load
+    assert data["settings"]["timer_slack_ns"] == 1000
+    assert "timer slack 1 µs" in done.stderr
     assert "Ticks by how late they were" in done.stderr
     assert "#" in done.stderr
     assert "median" in done.stderr
@@ -535,6 +548,29 @@ def test_an_interrupted_comparison_tells_what_it_has(times: int) -> None:
     assert [row["key"] for row in data["runs"]] == ["threading"][: 2 - times]
     assert data["complete"] is False
     assert "Traceback" not in done.stderr
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_progress_is_a_line_that_is_written_over() -> None:
+    stream = Terminal()
+    with progress.line(stream) as show:
+        show("one")
+        show("two" * 100)
+    assert [text.removeprefix("\x1b[K")[:3] for text in stream.getvalue().split("\r")] == [
+        "",
+        "one",
+        "two",
+        "",
+    ]
+    assert "\n" not in stream.getvalue()
+    plain = io.StringIO()
+    with progress.line(plain) as show:
+        show("one")
+    assert plain.getvalue() == ""
 
 
 # --- the reports
