@@ -256,7 +256,7 @@ struct kthread_worker {
 	uint64_t cancelled;		/* runs dropped; under lock */
 	KTHREAD_ATOMIC(uint64_t) sleeps; /* worker's thread */
 	KTHREAD_ATOMIC(uint64_t) poll_hits; /* worker's thread */
-	uint64_t missed; /* under lock */
+	uint64_t missed;		/* ticks skipped; under lock */
 
 	const struct kthread_worker_ops *ops; /* constant while attached */
 	void *data;			/* the embedder's */
@@ -290,7 +290,7 @@ struct kthread_worker {
 	  0, KTHREAD_POLL_MAX_DEFAULT_NS, 0, 0,					\
 	  PTHREAD_MUTEX_INITIALIZER, { NULL, NULL }, { NULL, 0, 0 }, 0,		\
 	  NULL, 0, -1, NULL, NULL,						\
-	  0, 0, 0, 0, 0, 0, 0,							\
+	  0, 0, 0, 0, 0, 0, 0, 0,							\
 	  NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0 }
 
 #define KTHREAD_WORK_INIT(work, fn)						\
