@@ -559,8 +559,6 @@ class Setup:
         """On the thread itself. False: something was refused, and is the failure."""
         options = self.options
         try:
-            if options.memory_lock:
-                lock_memory()
             if options.timer_slack is not None:
                 set_timer_slack(options.timer_slack)
             tid = threading.get_native_id()
@@ -570,6 +568,8 @@ class Setup:
                 set_cpus(tid, options.cpus)
             if options.scheduler is not None:
                 set_scheduler(tid, options.scheduler)
+            if options.memory_lock:
+                lock_memory()  # last: all else ends with the thread, if it is refused
         except BaseException as failure:
             self.failure = failure
         return self.failure is None
