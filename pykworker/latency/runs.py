@@ -224,7 +224,7 @@ def try_out(contestant: Contestant, plan: Plan) -> None:
 def run(
     contestant: Contestant, plan: Plan, interrupt: Interrupt, show: Callable[[str], None]
 ) -> Result:
-    """One contestant, until the time is over or Ctrl-C. Raises RefusedError.
+    """One contestant, until the time is over and it has ticked, or Ctrl-C. Raises RefusedError.
 
     *show* is called with a line of text now and then, by the calling thread.
     """
@@ -236,13 +236,14 @@ def run(
         begun = monotonic_ns()
         recorder = begin_ticking(contestant, plan, cleanup)
         until = begun + plan.duration_ns
-        now = monotonic_ns()
-        while now < until and not interrupt.asked:
-            pass_time(min(until, now + SLICE_NS))
+        now, count = monotonic_ns(), 0
+        # Without a tick there is nothing to say.
+        while (now < until or not count) and not interrupt.asked:
+            pass_time(min(now + SLICE_NS, until) if now < until else now + SLICE_NS)
             now = monotonic_ns()
             count, latest = recorder.progress()
             seconds = f"{(now - begun) / 1e9:.1f}/{plan.duration_ns / 1e9:g} s"
-            show(f"{contestant.label}: {seconds}, {count:,} ticks, latest {latest / 1e3:,.1f} us")
+            show(f"{contestant.label}: {seconds}, {count:,} ticks, at most {latest / 1e3:,.1f} us")
     return Result(contestant, recorder.result(), elapsed_ns=now - begun)
 
 

@@ -515,7 +515,7 @@ def strike(load, cleanup):
         nonlocal passed
         pass_time(moment)
         passed += 1
-        if now and passed == 2:
+        if now and passed == 5:
             for _ in range({times}):
                 os.kill(os.getpid(), signal.SIGINT)
     return until
