@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         backend,
         current_work,
         should_stop,
+        trace,
     )
 elif _subinterpreter.refuses():
 
@@ -99,6 +100,7 @@ else:
     backend = _backend.backend
     current_work = _backend.current_work
     should_stop = _backend.should_stop
+    trace = _backend.trace
 
 __all__ = [
     "CANCEL",
@@ -122,6 +124,7 @@ __all__ = [
     "get_include",
     "lock_memory",
     "should_stop",
+    "trace",
 ]
 if globals().get("backend") == "native":  # in a subinterpreter there is none
     __all__ += ["ffi", "get_ffibuilder", "lib", "worker_pointer"]

@@ -18,6 +18,7 @@ from importlib import import_module
 COMMANDS = {
     "bench": "pykworker.bench.command",
     "latency": "pykworker.latency.command",
+    "info": "pykworker.info.command",
 }
 
 INTERRUPTED = 130

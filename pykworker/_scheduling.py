@@ -273,9 +273,9 @@ def cpu_list(cpus: Iterable[int]) -> str:
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)
 
 
-def existing_cpus() -> set[int]:
-    """Those that are switched on."""
-    listed = _read("/sys/devices/system/cpu/online")
+def existing_cpus(root: str = "") -> set[int]:
+    """Those that are switched on; *root* is in front of the paths of the system's files."""
+    listed = _read(f"{root}/sys/devices/system/cpu/online")
     cpus: set[int] = set()
     for part in (listed or f"0-{(os.cpu_count() or 1) - 1}").split(","):
         first, _, last = part.partition("-")
@@ -465,10 +465,10 @@ def join_cgroup(tid: int, directory: str) -> None:
         explain("cgroup", error.errno or 0, ThreadOptions(cgroup=directory))
 
 
-def cgroup_mounts() -> list[tuple[str, frozenset[str]]]:
+def cgroup_mounts(root: str = "") -> list[tuple[str, frozenset[str]]]:
     """Where cgroups are mounted, and the controllers there; v2: none named."""
     mounts: list[tuple[str, frozenset[str]]] = []
-    for line in (_read("/proc/self/mounts") or "").splitlines():
+    for line in (_read(f"{root}/proc/self/mounts") or "").splitlines():
         _, where, kind, options, *_ = line.split()
         where = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), where)
         if kind == "cgroup2":

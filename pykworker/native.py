@@ -20,6 +20,7 @@ import itertools
 import math
 import os
 import queue
+import struct
 import sys
 import threading
 import time
@@ -54,6 +55,7 @@ from pykworker._scheduling import (
     thread_options,
 )
 from pykworker._sentinel import CANCEL
+from pykworker._trace import CALLED, QUEUED, Event, Recording, tracer
 from pykworker._watchdog import Watchdog
 
 __all__ = [
@@ -69,6 +71,7 @@ __all__ = [
     "backend",
     "current_work",
     "should_stop",
+    "trace",
 ]
 
 backend = "native"
@@ -88,6 +91,7 @@ _ENTER, _LEAVE, _ROOM, _NOTE, _BUSY = (1 << bit for bit in range(5))
 
 _flush_work = lib.pykw_flush_work
 _names = itertools.count()
+_numbers = itertools.count(1)
 
 _LEFT_BEHIND = "this worker was left behind in the parent process by fork"
 _AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
@@ -236,6 +240,7 @@ class _Core:
         timing: bool,
     ) -> None:
         self.name = name
+        self.number = next(_numbers)  # in a trace
         self.thread_options = thread_options
         self.on_error = on_error
         self.daemon = daemon
@@ -271,6 +276,7 @@ class _Core:
         if watchdog is not None:
             _watchdog.add(self)
         _live.add(self)
+        _recorder.begin_with(self)
 
     def refuse_if_unusable(self) -> None:
         if _exiting:
@@ -959,6 +965,7 @@ _objects = {
     "DeadlockError": DeadlockError,
     "Full": queue.Full,
     "is_finalizing": sys.is_finalizing,
+    "partial": functools.partial,
     "Future": Future,
     "PlainFuture": concurrent.futures.Future,
     "serve": _serve,
@@ -1785,6 +1792,79 @@ def _reap_orphans() -> None:
             _orphans.remove(core)
 
 
+# --- traces ------------------------------------------------------------------------------------
+
+
+class _Recorder:
+    """Events are noted by C, see ``record.c``: here is what comes before and after that."""
+
+    _record = struct.Struct("=6Q4I")  # struct pykw_record
+
+    def __init__(self) -> None:
+        self.limit = 0  # 0: nothing is recorded
+        self.names: dict[str, int] = {}  # filled by C
+        self.workers: dict[int, str] = {}
+
+    def begin(self, limit: int) -> None:
+        names: dict[str, int] = {}
+        result = lib.pykw_record_begin(limit, id(names))
+        if result == -errno.EBUSY:
+            raise RuntimeError("a trace is being recorded already")
+        if result:
+            raise MemoryError
+        self.names, self.workers, self.limit = names, {}, limit
+        for core in _all_live():
+            self.begin_with(core)
+
+    def begin_with(self, core: _Core) -> None:
+        if self.limit:
+            self.workers[core.number] = core.name
+            lib.pykw_record_worker(core.handle, core.number)
+
+    def end(self) -> Recording:
+        limit, self.limit = self.limit, 0
+        if not limit:
+            return Recording([], 0, {})
+        record = ffi.new("struct pykw_record *")
+        unfinished: list[bytes] = []
+        for core in _all_live():
+            lib.pykw_record_worker(core.handle, 0)
+            if lib.pykw_record_running(core.handle, record):
+                unfinished.append(bytes(ffi.buffer(record)))
+        total = lib.pykw_record_end()
+        size = self._record.size
+        data = bytes(ffi.buffer(lib.pykw_record_ring(), min(total, limit) * size))
+        lib.pykw_record_forget()
+        names = ["(too many names)", *self.names]
+        events: list[Event] = []
+        ended: set[tuple[int, int]] = set()
+        for number, begin, end, taken, work, name, *rest in self._record.iter_unpack(data):
+            worker, server, thread, kind = rest
+            if max(0, total - limit) < number <= total:
+                callback = names[name] if kind == CALLED else name
+                events.append(
+                    Event(kind, begin, end, taken, work, callback, worker, server, thread)
+                )
+                if kind != QUEUED:
+                    ended.add((worker, begin))
+        lost = total - len(events)
+        for data in unfinished:
+            _, begin, _, taken, work, name, worker, _, thread, kind = self._record.unpack(data)
+            if (worker, begin) not in ended:
+                callback = names[name] if kind == CALLED else name
+                events.append(Event(kind, begin, 0, taken, work, callback, worker, 0, thread))
+        return Recording(events, lost, self.workers)
+
+    def after_fork(self) -> None:
+        """In the child."""
+        lib.pykw_record_after_fork()
+        self.limit = 0
+
+
+_recorder = _Recorder()
+trace = tracer(_recorder, "pykworker.native")
+
+
 # --- fork --------------------------------------------------------------------------------------
 
 
@@ -1813,6 +1893,7 @@ def _after_fork_in_child() -> None:
     _with_thread.clear()
     _orphans.clear()
     _watchdog.after_fork()
+    _recorder.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -67,6 +67,11 @@ typedef struct {
 typedef struct timespec futex_time;
 #endif
 
+const char *park_name(void)
+{
+	return "futex";
+}
+
 int park_wait(_Atomic(uint32_t) *word, uint32_t expected, uint64_t deadline_ns)
 {
 	int saved = errno, result = 0;
@@ -179,6 +184,11 @@ static int cond_wait_until(struct bucket *b, uint64_t deadline_ns)
 	ts = park_timespec(deadline_ns);
 	return pthread_cond_timedwait(&b->changed, &b->mutex, &ts);
 #endif
+}
+
+const char *park_name(void)
+{
+	return "mutexes and conditions";
 }
 
 int park_wait(_Atomic(uint32_t) *word, uint32_t expected, uint64_t deadline_ns)

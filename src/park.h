@@ -31,6 +31,9 @@ int park_wait(_Atomic(uint32_t) *word, uint32_t expected, uint64_t deadline_ns);
 void park_wake_one(_Atomic(uint32_t) *word);
 void park_wake_all(_Atomic(uint32_t) *word);
 
+/* What is slept on here: "futex", or "mutexes and conditions". */
+const char *park_name(void);
+
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t park_clock_ns(void);
 

@@ -29,6 +29,13 @@
 
 #include "binding.cdef"
 
+/* Of a struct pykw_record. */
+enum pykw_record_kind {
+	PYKW_QUEUED,
+	PYKW_CALLED,
+	PYKW_NATIVE,
+};
+
 /* What the core object may want to know: the method of it that is called then. */
 enum pykw_tell {
 	PYKW_TELL_ENTER = 1 << 0,	/* enter(): a thread is about to serve it */
@@ -52,6 +59,7 @@ struct pykw_the {
 	PyObject *make_condition;
 	PyObject *context_class;
 	PyObject *is_finalizing;
+	PyObject *partial;		/* functools.partial */
 };
 
 extern struct pykw_the pykw_the;
@@ -101,6 +109,8 @@ struct pykw_worker {
 	bool keeps_gil;			/* its thread holds the GIL; that thread only */
 	bool on_main_thread;		/* its thread runs signal handlers; that thread only */
 	uint64_t handover_ns;		/* see gil.c; worker's thread only */
+	struct pykw_record run;		/* see record.c; worker's thread */
+	uint32_t recorded_as;		/* its number there; 0: it never was */
 };
 
 /* What a work without the GIL has besides. */

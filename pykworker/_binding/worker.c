@@ -4,6 +4,8 @@
  */
 #include "future.h"
 
+#include "park.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -54,6 +56,7 @@ void pykw_set_objects(uintptr_t id_dict)
 		.make_condition = named(objects, "Condition"),
 		.context_class = named(objects, "Context"),
 		.is_finalizing = named(objects, "is_finalizing"),
+		.partial = named(objects, "partial"),
 	};
 }
 
@@ -1116,6 +1119,11 @@ void pykw_note_moment(void *moments)
 
 	if (m[1] < m[0])
 		m[2 + m[1]++] = now;
+}
+
+const char *pykw_sleeps_on(void)
+{
+	return park_name();
 }
 
 /* -1: the calling thread serves no worker. */

@@ -52,7 +52,7 @@ arrows finds out by following them.
 Read on in this order: ``_records``, the states of a work, what all workers share, circles;
 ``_timers``; ``_condition``; ``_core``, queue, serve, flush, cancel, drain, freeze, stop and
 destroy; ``_works`` and ``_worker``, the public classes; ``_readiness``, for event loops;
-``_lifetime``, fork and exit.
+``_lifetime``, fork and exit; ``_recorder``, what ``trace`` is told.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ from pykworker._scheduling import (
 from pykworker._sentinel import CANCEL
 from pykworker.pure import _lifetime as _lifetime  # registers itself
 from pykworker.pure._futures import Future
+from pykworker.pure._recorder import trace
 from pykworker.pure._worker import Worker, should_stop
 from pykworker.pure._works import (
     BoundWork,
@@ -102,6 +103,7 @@ __all__ = [
     "current_work",
     "lock_memory",
     "should_stop",
+    "trace",
 ]
 
 backend: Final = "pure"

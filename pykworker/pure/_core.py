@@ -8,6 +8,7 @@ flush, cancel, drain; sleeping, and the search for circles; freeze, stop, destro
 from __future__ import annotations
 
 import contextlib
+import itertools
 import queue
 import signal
 import sys
@@ -28,6 +29,7 @@ from pykworker._sentinel import CANCEL
 from pykworker._threads import do_not_join_at_exit
 from pykworker._unraisable import report, report_given_up
 from pykworker.pure._condition import Condition
+from pykworker.pure._recorder import recorder
 from pykworker.pure._records import (
     DrainRequest,
     FreezeRequest,
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
 
     OnError = Callable[[Work[Any], BaseException], object]
     Hook = Callable[[Work[Any]], object]
+
+_numbers = itertools.count(1)
 
 _AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
@@ -79,6 +83,7 @@ class Core:
         timing: bool,
     ) -> None:
         self.name = name
+        self.number: Final = next(_numbers)  # in a trace
         self.thread_options = thread_options
         self.on_error: Final = on_error
         self.daemon: Final = daemon
@@ -368,6 +373,8 @@ class Core:
         if timer in armed:
             del armed[timer]
         self.queued += 1
+        if recorder.events is not None:
+            recorder.queued(self, work)
         return was_pending
 
     def arm(self, work: Work[Any], timer: Timer, unless_pending: bool = False) -> bool:
@@ -603,10 +610,14 @@ class Core:
 
     def execute(self, work: Work[Any], service: Service) -> None:
         self.call_hook("on_start", work, service)
+        if recorder.events is not None:
+            recorder.begins(self, work)
         if work._is_call:
             self.execute_call(work, service)
         else:
             self.execute_work(work, service)
+        if recorder.events is not None:
+            recorder.ended(self)
         self.call_hook("on_end", work, service)
 
     def execute_call(self, work: Work[Any], service: Service) -> None:

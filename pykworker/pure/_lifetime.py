@@ -9,6 +9,7 @@ import threading
 import time
 
 from pykworker.pure._core import Core
+from pykworker.pure._recorder import recorder
 from pykworker.pure._records import here, shared
 from pykworker.pure._worker import _watchdog
 
@@ -35,6 +36,7 @@ def _after_fork_in_child() -> None:
             core.service = None
         core.leave_waiters_behind()
     _watchdog.after_fork()
+    recorder.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

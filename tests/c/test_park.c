@@ -38,6 +38,11 @@ TEST(clock_goes_on)
 	WAIT_UNTIL(park_clock_ns() > before);
 }
 
+TEST(name_is_told)
+{
+	CHECK(park_name()[0]);
+}
+
 TEST(deadline_saturates)
 {
 	uint64_t now = park_clock_ns();
