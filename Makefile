@@ -13,6 +13,7 @@ C_VARIANTS ?=
 TEST_EXTRA ?= test
 BENCH_EXTRA ?= bench
 BENCH ?=
+LATENCY ?=
 MODEL ?=
 TESTS ?=
 
@@ -34,6 +35,10 @@ $(STAMP)-%: $(VENV)/bin/python $(SOURCES)
 .PHONY: bench
 bench: $(STAMP)-$(BENCH_EXTRA) ## make the virtual environment, install, run the benchmark (BENCH="--quick ...")
 	$(VENV)/bin/python -m pykworker bench $(BENCH)
+
+.PHONY: latency
+latency: $(STAMP)-$(BENCH_EXTRA) ## how late periodic ticks begin (LATENCY="--compare --load python --plot FILE")
+	$(VENV)/bin/python -m pykworker latency $(LATENCY)
 
 .PHONY: bench-c
 bench-c: ## the benchmarks of the C core; needs no Python

@@ -30,20 +30,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from pykworker import _subinterpreter
-from pykworker._scheduling import (
-    Batch,
-    Deadline,
-    Fifo,
-    Idle,
-    Other,
-    RoundRobin,
-    lock_memory,
-)
 from pykworker._version import __version__
 
 if TYPE_CHECKING:
     from pykworker._interop import C_API as _C_API  # pyright: ignore[reportUnusedImport]
     from pykworker._interop import ffi, get_ffibuilder, lib, worker_pointer
+    from pykworker._scheduling import (
+        Batch,
+        Deadline,
+        Fifo,
+        Idle,
+        Other,
+        RoundRobin,
+        lock_memory,
+    )
     from pykworker.native import (
         CANCEL,
         BoundWork,
@@ -65,6 +65,16 @@ elif _subinterpreter.refuses():
         raise ImportError(_subinterpreter.REFUSAL, name=__name__)
 
 else:
+    from pykworker._scheduling import (
+        Batch,
+        Deadline,
+        Fifo,
+        Idle,
+        Other,
+        RoundRobin,
+        lock_memory,
+    )
+
     try:
         from pykworker import native as _backend
         from pykworker._interop import C_API as _C_API  # noqa: F401, PyCapsule_Import's

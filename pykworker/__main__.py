@@ -17,6 +17,7 @@ from importlib import import_module
 
 COMMANDS = {
     "bench": "pykworker.bench.command",
+    "latency": "pykworker.latency.command",
     "info": "pykworker.info.command",
 }
 

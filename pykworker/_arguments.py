@@ -13,6 +13,7 @@ __all__ = [
     "count_or_none",
     "delay_seconds",
     "interval_seconds",
+    "run_times",
     "timeout_seconds",
     "worker_options",
 ]
@@ -110,6 +111,18 @@ def worker_options(
         timeout_seconds(exit_timeout, "exit_timeout"),
         tuple(initargs),
     )
+
+
+def run_times(
+    begun: int, ended: int, waited: int, longest_wait: int, ran: int, longest_run: int
+) -> dict[str, float]:
+    """What a worker's stats() says of times, which are given in nanoseconds here."""
+    return {
+        "waiting_mean": waited / begun / 1e9 if begun else 0.0,
+        "waiting_longest": longest_wait / 1e9,
+        "running_mean": ran / ended / 1e9 if ended else 0.0,
+        "running_longest": longest_run / 1e9,
+    }
 
 
 def count_or_none(value: object, name: str) -> int | None:

@@ -9,7 +9,6 @@ what it is now.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import operator
 import os
@@ -370,16 +369,20 @@ def _require(what: str) -> None:
         raise NotImplementedError("this system has no scheduling by thread")
 
 
-def _sched_attr(get: bool, tid: int, attr: Any) -> None:
-    """Call sched_getattr or sched_setattr; *attr* is a buffer."""
+def _sched_attr(get: bool, tid: int, content: bytes = b"") -> bytes:
+    """Call sched_getattr, or sched_setattr with *content*; returns what is there then."""
+    import ctypes  # not before it is needed: a subinterpreter of 3.12 has none
+
     numbers = _SYSCALLS.get(platform.machine())
     if numbers is None or sys.platform != "linux":
         raise NotImplementedError("SCHED_DEADLINE is not known on this system")
     call = ctypes.CDLL(None, use_errno=True).syscall
+    attr = ctypes.create_string_buffer(content, _ATTR.size)
     number = ctypes.c_long(numbers[get])
     last = (ctypes.c_uint(_ATTR.size),) if get else ()
     if call(number, ctypes.c_long(tid), attr, *last, ctypes.c_uint(0)) < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return attr.raw
 
 
 def set_scheduler(tid: int, scheduler: Scheduler) -> None:
@@ -391,7 +394,7 @@ def set_scheduler(tid: int, scheduler: Scheduler) -> None:
     try:
         if isinstance(scheduler, Deadline):
             attr = (_ATTR.size, _DEADLINE, 0, 0, 0, *scheduler._nanoseconds)
-            _sched_attr(False, tid, ctypes.create_string_buffer(_ATTR.pack(*attr), _ATTR.size))
+            _sched_attr(False, tid, _ATTR.pack(*attr))
             return
         _require("sched_setscheduler")
         nice = None
@@ -423,9 +426,7 @@ def scheduler_of(tid: int) -> Scheduler:
         case _ if policy == _IDLE:
             return Idle()
         case _ if policy == _DEADLINE:
-            buffer = ctypes.create_string_buffer(_ATTR.size)
-            _sched_attr(True, tid, buffer)
-            runtime, deadline, period = _ATTR.unpack(buffer.raw)[5:]
+            runtime, deadline, period = _ATTR.unpack(_sched_attr(True, tid))[5:]
             return Deadline(runtime / 1e9, deadline / 1e9, period / 1e9)
         case _:
             return Other(os.getpriority(os.PRIO_PROCESS, tid))
@@ -533,6 +534,8 @@ def lock_memory() -> None:
     """
     if sys.platform != "linux":
         raise NotImplementedError("memory can't be locked on this system")
+    import ctypes  # as above
+
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mlockall(_MCL_CURRENT | _MCL_FUTURE) < 0:
         explain("memory_lock", ctypes.get_errno(), ThreadOptions(memory_lock=True))
@@ -559,8 +562,6 @@ class Setup:
         """On the thread itself. False: something was refused, and is the failure."""
         options = self.options
         try:
-            if options.memory_lock:
-                lock_memory()
             if options.timer_slack is not None:
                 set_timer_slack(options.timer_slack)
             tid = threading.get_native_id()
@@ -570,6 +571,8 @@ class Setup:
                 set_cpus(tid, options.cpus)
             if options.scheduler is not None:
                 set_scheduler(tid, options.scheduler)
+            if options.memory_lock:
+                lock_memory()  # last: all else ends with the thread, if it is refused
         except BaseException as failure:
             self.failure = failure
         return self.failure is None

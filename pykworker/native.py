@@ -37,6 +37,7 @@ from pykworker._aio import wait_for
 from pykworker._arguments import (
     delay_seconds,
     interval_seconds,
+    run_times,
     timeout_seconds,
     worker_options,
 )
@@ -236,6 +237,7 @@ class _Core:
         watchdog: float | None,
         traceback: bool,
         thread_options: ThreadOptions,
+        timing: bool,
     ) -> None:
         self.name = name
         self.number = next(_numbers)  # in a trace
@@ -262,7 +264,7 @@ class _Core:
         # Not the strict encoding: a lone surrogate is legal in a str.
         encoded = name.encode("utf-8", "backslashreplace")
         self.handle = _Handle(
-            lib.pykw_worker_new(encoded, poll, min(max_pending or 0, _MOST), id(self))
+            lib.pykw_worker_new(encoded, poll, min(max_pending or 0, _MOST), timing, id(self))
         )
         if not self.handle:
             raise MemoryError
@@ -328,17 +330,21 @@ class _Core:
         lib.pykw_worker_current_work(self.handle, id(found))
         return found[0] if found else None
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> dict[str, float]:
         names = (
             "queued", "executed", "coalesced", "cancelled", "pending", "delayed", "sleeps",
-            "poll_hits",
+            "poll_hits", "missed",
         )  # fmt: skip
         counters = ffi.new(f"uint64_t[{len(names)}]")
         lib.pykw_worker_stats(self.handle, counters)
-        return dict(zip(names, counters, strict=True))
+        stats: dict[str, float] = dict(zip(names, counters, strict=True))
+        times = ffi.new("uint64_t[6]")
+        if lib.pykw_worker_times(self.handle, times):
+            stats.update(run_times(*times))
+        return stats
 
     def runs_begun(self) -> int:
-        return self.stats()["executed"]
+        return int(self.stats()["executed"])
 
     # -- called by C, on the worker's thread
 
@@ -992,7 +998,8 @@ class Worker(WorkerBase, ExecutorMethods, ScheduledMethods):
     given up with a line on standard error; None: as long as it takes. *initializer* is called
     as ``initializer(*initargs)`` on its thread before the first work, and on each other thread
     that it is given; when it raises, the worker takes nothing more. With *traceback* an exception
-    of a callback gets a note that says where the work was queued.
+    of a callback gets a note that says where the work was queued. With *timing* :meth:`stats`
+    tells how long works have waited and run.
 
     The rest is set on each thread of its own before that runs anything; when one of them is
     refused, there is no thread, and no Worker. *scheduler* is its class, ``kw.Fifo(50)`` say;
@@ -1042,6 +1049,7 @@ class Worker(WorkerBase, ExecutorMethods, ScheduledMethods):
         memory_lock: bool = False,
         timer_slack: float | None = None,
         stack_size: int | None = None,
+        timing: bool = False,
     ) -> None:
         options = worker_options(
             name=name,
@@ -1082,6 +1090,7 @@ class Worker(WorkerBase, ExecutorMethods, ScheduledMethods):
             watchdog=options.watchdog,
             traceback=bool(traceback),
             thread_options=thread,
+            timing=bool(timing),
         )
         lib.pykw_worker_bind(id(self), core.handle, id(core.handle))
         self._core = core  # before the start: the initializer may be a method of its own
@@ -1618,14 +1627,19 @@ class Worker(WorkerBase, ExecutorMethods, ScheduledMethods):
     def on_end(self, hook: _Hook | None) -> None:
         self._core.set_hook("end", hook)
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> dict[str, float]:
         """Return its counters, all taken at one moment.
 
         ``queued``: works put on the list. ``executed``: runs begun. ``coalesced``: queueings
         that met a pending work. ``cancelled``: pending runs dropped by cancel, disable and
         destroy. ``pending``: on the list now. ``delayed``: timers that run now. ``sleeps``:
         times it went to sleep for want of works. ``poll_hits``: times that polling spared it
-        the sleep.
+        the sleep. ``missed``: ticks of periodic works that were skipped.
+
+        With ``Worker(timing=True)`` there are also, in seconds, ``waiting_mean`` and
+        ``waiting_longest``: from a queueing, or for a timer from its deadline, to the begin of
+        the run; and ``running_mean`` and ``running_longest``: from there to its end. Of works that
+        were queued from Python.
 
         >>> with kw.Worker(start=False) as worker:
         ...     work = kw.Work(print)
@@ -1937,7 +1951,7 @@ def _destroy_at_exit(core: _Core, begin: float) -> bool:
         seconds = max(0.0, begin + seconds - time.monotonic())
     if not core.destroy(seconds):
         return True
-    work, pending = core.current_work(), core.stats()["pending"]
+    work, pending = core.current_work(), int(core.stats()["pending"])
     if core.has_nothing_to_do() and not core.destroy(_A_MOMENT):
         return True  # but for its thread's last steps
     lib.pykw_worker_abandon(core.handle, True)

@@ -407,13 +407,8 @@ int kthread_apply_attr(const struct kthread_attr *attr)
 	pid_t self = kthread_current()->tid;
 	int result = 0;
 
-	/* The class last: a cgroup may have no time for real-time threads, and then refuses one. */
-	if (attr->lock_memory) {
-		result = refused("lock_memory", kthread_lock_memory());
-		if (!result)
-			touch_stack();
-	}
-	if (!result && attr->timer_slack_ns)
+	/* The cgroup before the class: v1's may have no time for real-time threads, and then refuses one. */
+	if (attr->timer_slack_ns)
 		result = refused("timer_slack_ns", set_timer_slack(attr->timer_slack_ns));
 	if (!result && attr->cgroup)
 		result = refused("cgroup", join_cgroup(attr->cgroup, self));
@@ -421,6 +416,12 @@ int kthread_apply_attr(const struct kthread_attr *attr)
 		result = refused("cpus", set_cpus(attr->cpus, self));
 	if (!result)
 		result = set_scheduler(attr, self);
+	/* Last: all else ends with the thread, if it is refused. */
+	if (!result && attr->lock_memory) {
+		result = refused("lock_memory", kthread_lock_memory());
+		if (!result)
+			touch_stack();
+	}
 	return result;
 }
 

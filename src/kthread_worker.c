@@ -956,6 +956,7 @@ void kthread_worker_get_stats(struct kthread_worker *worker, struct kthread_work
 	unlock_worker(worker);
 	stats->sleeps = load_relaxed(&worker->sleeps);
 	stats->poll_hits = load_relaxed(&worker->poll_hits);
+	stats->missed = worker->missed;
 }
 
 bool kthread_worker_freezing(struct kthread_worker *worker)

@@ -256,6 +256,7 @@ struct kthread_worker {
 	uint64_t cancelled;		/* runs dropped; under lock */
 	KTHREAD_ATOMIC(uint64_t) sleeps; /* worker's thread */
 	KTHREAD_ATOMIC(uint64_t) poll_hits; /* worker's thread */
+	uint64_t missed;		/* ticks skipped; under lock */
 
 	const struct kthread_worker_ops *ops; /* constant while attached */
 	void *data;			/* the embedder's */
@@ -289,7 +290,7 @@ struct kthread_worker {
 	  0, KTHREAD_POLL_MAX_DEFAULT_NS, 0, 0,					\
 	  PTHREAD_MUTEX_INITIALIZER, { NULL, NULL }, { NULL, 0, 0 }, 0,		\
 	  NULL, 0, -1, NULL, NULL,						\
-	  0, 0, 0, 0, 0, 0, 0,							\
+	  0, 0, 0, 0, 0, 0, 0, 0,							\
 	  NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0 }
 
 #define KTHREAD_WORK_INIT(work, fn)						\
@@ -1101,6 +1102,7 @@ struct kthread_worker_stats {
 	uint64_t delayed;	/* timers that run now */
 	uint64_t sleeps;	/* times the worker went to sleep, and so was woken */
 	uint64_t poll_hits;	/* times that polling spared it the sleep */
+	uint64_t missed;	/* ticks of kthread_queue_periodic_work that were skipped */
 };
 
 /* kthread_worker_get_stats - a consistent snapshot; takes the worker's lock. */

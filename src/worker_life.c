@@ -228,6 +228,7 @@ static struct kthread_worker *worker_from_pool(void)
 	store_relaxed(&worker->trace, NULL);
 	store_relaxed(&worker->sleeps, 0);
 	store_relaxed(&worker->poll_hits, 0);
+	worker->missed = 0;
 	store_relaxed(&worker->poll_max_ns, KTHREAD_POLL_MAX_DEFAULT_NS);
 	worker->poll_ns = 0;
 	worker->ops = NULL;

@@ -68,6 +68,7 @@ bool kthread_rearm_locked(struct kthread_worker *worker, struct kthread_work *wo
 	now = park_clock_ns();
 	skipped = now > deadline ? (now - deadline) / dwork->period : 0;
 	store_relaxed(&dwork->missed, load_relaxed(&dwork->missed) + skipped);
+	worker->missed += skipped;
 	arm_locked(worker, work, later_by(deadline, (skipped + 1) * dwork->period));
 	return true;
 }

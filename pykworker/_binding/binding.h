@@ -68,6 +68,17 @@ struct pykw_call;
 struct pykw_watch;
 struct pykw_future;
 
+/*
+ * How long works have waited and run; kept where Worker(timing=True). Nanoseconds; written by
+ * the worker's thread, read by whoever asks.
+ */
+struct pykw_times {
+	_Atomic(uint64_t) runs, ended;		/* that have begun, and that have ended */
+	_Atomic(uint64_t) waited, longest_wait;	/* from the queueing, or the deadline, to the begin */
+	_Atomic(uint64_t) ran, longest_run;
+	uint64_t began;				/* the present run; worker's thread */
+};
+
 /* What is kept for one worker; owned by its core object. */
 struct pykw_worker {
 	struct kthread_worker *worker;	/* held until this is freed: it answers when destroyed, too */
@@ -80,6 +91,8 @@ struct pykw_worker {
 	_Atomic(PyObject *) current;	/* the Work executing; set by the worker's thread */
 	PyObject *runs;			/* see work.c; worker's thread, under the GIL */
 	uint64_t coalesced;		/* under the GIL */
+	uint64_t missed;		/* ticks of Python callbacks; under the GIL */
+	struct pykw_times *times;	/* NULL: not kept; constant */
 	_Atomic(bool) abandoned;	/* at exit: nothing is queued any more; under the GIL */
 	bool daemon;			/* at exit nothing of it begins any more; under the GIL */
 	_Atomic(bool) given_up;		/* nor is the running callback waited for */
@@ -121,6 +134,7 @@ struct pykw_extra {
 	struct pykw_native *native;	/* NULL: a Python callback */
 	struct pykw_timer *timer;	/* NULL: it can't be delayed */
 	PyObject *context;		/* what the callback runs in; NULL: the thread's own */
+	_Atomic(uint64_t) since;	/* when it came, or is due; only where times are kept */
 	bool is_call;			/* part of a struct pykw_call */
 };
 
@@ -236,6 +250,9 @@ void pykw_release_dropped(struct pykw_worker *pw, struct pykw_work *w);
 
 /* Drop the pending run, without waiting for one that executes. Returns whether there was one. */
 bool pykw_drop_pending(struct pykw_work *w);
+
+/* Note when the run to come was asked for, or is due, where times are kept. */
+void pykw_note_since(struct pykw_worker *pw, struct pykw_work *w, uint64_t since);
 
 /* Make it one with a Python callback, whose fn, args and kwargs are set. */
 void pykw_init_python_work(struct pykw_work *w);

@@ -106,6 +106,57 @@ static PyObject *call(struct pykw_worker *pw, struct pykw_work *w)
 	return result;
 }
 
+/* ---- how long works wait and run ---- */
+
+static bool give_extra(struct pykw_work *w);
+
+/* What finds no memory counts as not having waited. */
+void pykw_note_since(struct pykw_worker *pw, struct pykw_work *w, uint64_t since)
+{
+	if (pw->times && give_extra(w))
+		atomic_store_explicit(&w->extra->since, since, memory_order_relaxed);
+}
+
+/* Only its thread writes. */
+static void add(_Atomic(uint64_t) *sum, _Atomic(uint64_t) *longest, uint64_t ns)
+{
+	atomic_store_explicit(sum, atomic_load_explicit(sum, memory_order_relaxed) + ns,
+			      memory_order_relaxed);
+	if (ns > atomic_load_explicit(longest, memory_order_relaxed))
+		atomic_store_explicit(longest, ns, memory_order_relaxed);
+}
+
+static void count(_Atomic(uint64_t) *counter)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+}
+
+/* The run of w begins; to be called before its next tick is queued. */
+static void time_begin(struct pykw_worker *pw, struct pykw_work *w)
+{
+	struct pykw_times *times = pw->times;
+	uint64_t since;
+
+	if (!times)
+		return;
+	times->began = gil_clock_ns();
+	since = w->extra ? atomic_load_explicit(&w->extra->since, memory_order_relaxed) : 0;
+	add(&times->waited, &times->longest_wait,
+	    since && times->began > since ? times->began - since : 0);
+	count(&times->runs);
+}
+
+static void time_end(struct pykw_worker *pw)
+{
+	struct pykw_times *times = pw->times;
+
+	if (!times)
+		return;
+	add(&times->ran, &times->longest_run, gil_clock_ns() - times->began);
+	count(&times->ended);
+}
+
 /*
  * A run of a periodic work begins: queue the next one. Its deadline is counted from that of
  * this one, which nobody changes: who could, needs the GIL. The core has works of a fixed rate
@@ -120,11 +171,13 @@ static void queue_next_tick(struct pykw_worker *pw, struct pykw_work *w)
 	skipped = now > deadline ? (now - deadline) / timer->period_ns : 0;
 	step = (skipped + 1) * timer->period_ns;
 	deadline = step < UINT64_MAX - deadline ? deadline + step : UINT64_MAX;
+	pykw_note_since(pw, w, deadline);
 	result = kthread_queue_delayed_work_at(pw->worker, &timer->dwork, deadline);
 	if (result > 0) {
 		Py_INCREF((PyObject *)w);
 		pykw_count_pending(pw, 1);
 		timer->missed += skipped;
+		pw->missed += skipped;
 	} else if (result < 0) {
 		pykw_end_ticks(w); /* its worker is being destroyed */
 	}
@@ -203,6 +256,7 @@ static void begin_run(struct pykw_worker *pw, struct pykw_work *w)
 
 	atomic_store_explicit(&w->coalesced, 0, memory_order_relaxed);
 	atomic_store_explicit(&pw->current, (PyObject *)w, memory_order_relaxed);
+	time_begin(pw, w);
 	if (timer && timer->period_ns)
 		queue_next_tick(pw, w);
 	pykw_give_room(pw);
@@ -233,6 +287,7 @@ static PyObject *runs_next(PyObject *self)
 		next = may_serve(pw) ? kthread_next_work(pw->worker, run_python) : NULL;
 		if (!next)
 			return NULL;
+		time_end(pw);
 		w = pykw_object_of(next);
 		begin_run(pw, w);
 		Py_DECREF((PyObject *)ended); /* held since it was queued */
@@ -326,6 +381,7 @@ static void run_python(struct kthread_work *work)
 	if (pw->traced)
 		trace(pw, "start", w);
 	result = pw->worker->more && may_serve(pw) ? serve(pw) : call(pw, w);
+	time_end(pw);
 	w = current_work(pw); /* another, when more were run */
 	if (result) {
 		Py_DECREF(result);
@@ -412,8 +468,12 @@ static void run_native(struct kthread_work *work)
 		trace(pw, "start", w);
 	}
 	gil_give_back(pw);
+	time_begin(pw, w);
+	if (rearmed)
+		pykw_note_since(pw, w, pykw_timer_of(w)->dwork.timer.deadline);
 	if (!pykw_begins_nothing(pw)) {
 		w->extra->native->function(w->extra->native->data);
+		time_end(pw);
 	} else if (rearmed && kthread_cancel_work(work)) {
 		rearmed = false; /* nor does it tick any more */
 		gil_keep(pw);

@@ -330,8 +330,12 @@ static int note_queueing(struct pykw_worker *pw, PyObject *object, int result)
 
 static int add_one(struct pykw_worker *pw, struct kthread_batch *batch, PyObject *object)
 {
-	return note_queueing(pw, object,
-			     kthread_batch_add(batch, pykw_kwork((struct pykw_work *)object)));
+	struct pykw_work *w = (struct pykw_work *)object;
+	int result = kthread_batch_add(batch, pykw_kwork(w));
+
+	if (pw->times && result > 0) /* it can't begin before the batch ends */
+		pykw_note_since(pw, w, gil_clock_ns());
+	return note_queueing(pw, object, result);
 }
 
 /* Once: who is told that it is busy asks for it again when there is nothing left to do. */
@@ -454,6 +458,8 @@ static PyObject *worker_queue_delayed(PyObject *self, PyObject *args)
 		return NULL;
 	w = (struct pykw_work *)work;
 	timer = pykw_timer_of(w);
+	if (pw->times && !kthread_work_pending(pykw_kwork(w)))
+		pykw_note_since(pw, w, gil_clock_ns() + delay_ns);
 	/*
 	 * A Python work can't run before this thread gives up the GIL. A native one may run, and
 	 * end, at once: but what it gives back it gives back later, under the GIL.
@@ -479,6 +485,8 @@ static PyObject *worker_mod_delayed(PyObject *self, PyObject *args)
 	if (!pw || !parse_delayed(args, &work, &delay_ns, &unused) ||
 	    !pykw_prepare(pw, (struct pykw_work *)work))
 		return NULL;
+	if (pw->times)
+		pykw_note_since(pw, (struct pykw_work *)work, gil_clock_ns() + delay_ns);
 	result = kthread_mod_delayed_work_status(
 		pw->worker, &pykw_timer_of((struct pykw_work *)work)->dwork, delay_ns);
 	if (result == 0)
@@ -743,14 +751,18 @@ void pykw_export_types(uintptr_t id_list)
 /* ---- coming and going ---- */
 
 uintptr_t pykw_worker_new(const char *name, uint32_t busy_poll_ns, uint64_t max_pending,
-			  uintptr_t id_core)
+			  bool timing, uintptr_t id_core)
 {
 	struct pykw_worker *pw = calloc(1, sizeof(*pw));
 
 	if (!pw)
 		return 0;
-	pw->worker = kthread_create_worker(0, "%s", name);
+	if (timing)
+		pw->times = calloc(1, sizeof(*pw->times));
+	if (!timing || pw->times)
+		pw->worker = kthread_create_worker(0, "%s", name);
 	if (!pw->worker) {
+		free(pw->times);
 		free(pw);
 		return 0;
 	}
@@ -771,6 +783,7 @@ void pykw_worker_free(uintptr_t worker)
 	pykw_forget_watches(pw);
 	kthread_release_worker(pw->worker);
 	Py_XDECREF(pw->interrupt);
+	free(pw->times);
 	free(pw);
 }
 
@@ -1020,6 +1033,21 @@ void pykw_worker_stats(uintptr_t worker, uint64_t *counters)
 	counters[5] = stats.delayed;
 	counters[6] = stats.sleeps;
 	counters[7] = stats.poll_hits;
+	counters[8] = stats.missed + pw->missed;
+}
+
+/* Runs begun and ended, nanoseconds waited and run, the longest of each. False: not kept. */
+bool pykw_worker_times(uintptr_t worker, uint64_t *times)
+{
+	struct pykw_times *kept = from_handle(worker)->times;
+	_Atomic(uint64_t) *fields[] = { &kept->runs, &kept->ended, &kept->waited,
+					&kept->longest_wait, &kept->ran, &kept->longest_run };
+
+	if (!kept)
+		return false;
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+		times[i] = atomic_load_explicit(fields[i], memory_order_relaxed);
+	return true;
 }
 
 /* ---- flush ---- */

@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", metavar="FILE", help="draw a picture, .svg or .png")
 
 
-def _check_file(parser: argparse.ArgumentParser, option: str, name: str) -> None:
+def check_file(parser: argparse.ArgumentParser, option: str, name: str) -> None:
     """Refuses, before minutes are spent, a file that could not be written after them."""
     path = Path(name)
     new = not path.exists()
@@ -97,11 +97,11 @@ def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
             import matplotlib  # noqa: F401 (is it there?)
         except ImportError as error:
             parser.error(f"--plot needs matplotlib ({error}): {EXTRA}")
-        _check_file(parser, "--plot", args.plot)
+        check_file(parser, "--plot", args.plot)
     if args.markdown is not None:
-        _check_file(parser, "--markdown", args.markdown)
+        check_file(parser, "--markdown", args.markdown)
     if args.json is not None and args.json != "-":
-        _check_file(parser, "--json", args.json)
+        check_file(parser, "--json", args.json)
 
 
 def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
@@ -164,10 +164,10 @@ def write(data: Data, args: argparse.Namespace) -> bool:
         file("--plot", args.plot, None)
     stream = sys.stderr if to_stdout else sys.stdout
     text = report.terminal(data, stream)
-    stream.write(_encodable(text, stream.encoding))
+    stream.write(encodable(text, stream.encoding))
     stream.flush()
     if to_stdout:
-        sys.stdout.write(_encodable(dumped, sys.stdout.encoding))
+        sys.stdout.write(encodable(dumped, sys.stdout.encoding))
     return written
 
 
@@ -181,7 +181,7 @@ PLAIN = {
 }
 
 
-def _encodable(text: str, encoding: str | None) -> str:
+def encodable(text: str, encoding: str | None) -> str:
     """`text` with what a poor terminal's encoding lacks replaced, instead of a traceback."""
     encoding = encoding or "utf-8"
     for fine, poor in PLAIN.items():

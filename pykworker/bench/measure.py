@@ -137,17 +137,17 @@ class Interrupt:
     shell's background job) or the caller is not the main thread, nothing changes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ends: str = "ending after this measurement") -> None:
         self.asked = False
+        self._note = f"\n{ends}; Ctrl-C again ends at once"
         self._before: Callable[[int, FrameType | None], object] | int | None = None
 
     def _handle(self, _signal: int, _frame: FrameType | None) -> None:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        note = "\nending after this measurement; Ctrl-C again ends at once"
         with contextlib.suppress(RuntimeError, OSError):
-            print(note, file=sys.stderr, flush=True)
+            print(self._note, file=sys.stderr, flush=True)
 
     def __enter__(self) -> Self:
         with contextlib.suppress(ValueError):  # not the main thread

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What stands on the terminal while the run goes on.
 
-Drawn between two measurements only, by the calling thread: a bar that a thread of its own keeps
-moving would take the interpreter from what is being measured.
+Drawn by the calling thread: a bar that a thread of its own keeps moving would take the interpreter
+from what is being measured. For the same reason a bar is drawn between two measurements only.
 """
 
 from __future__ import annotations
@@ -63,15 +63,34 @@ def _silent(_case: str, _contestant: str) -> None:
 @contextlib.contextmanager
 def _line(total: int, stream: TextIO) -> Iterator[Step]:
     begun = 0
+    with line(stream) as show:
 
-    def advance(case: str, contestant: str) -> None:
-        nonlocal begun
-        begun += 1
-        stream.write(f"\r\x1b[K{begun}/{total} {case}: {contestant}"[:100])
+        def advance(case: str, contestant: str) -> None:
+            nonlocal begun
+            begun += 1
+            show(f"{begun}/{total} {case}: {contestant}")
+
+        yield advance
+
+
+@contextlib.contextmanager
+def line(stream: TextIO | None = None) -> Iterator[Callable[[str], None]]:
+    """Gives a function to call with a text, which is written over by the next one.
+
+    Where `stream` (standard error) is not a terminal, it writes nothing. It costs microseconds,
+    and may be called during a measurement.
+    """
+    stream = sys.stderr if stream is None else stream
+    if not stream.isatty():
+        yield lambda _: None
+        return
+
+    def show(text: str) -> None:
+        stream.write(f"\r\x1b[K{text[:90]}")
         stream.flush()
 
     try:
-        yield advance
+        yield show
     finally:
         stream.write("\r\x1b[K")
         stream.flush()

@@ -141,21 +141,25 @@ READING = (
 )
 
 
+def aligned(table: Table) -> str:
+    """As plain text."""
+    grid = [table.heads, *table.rows]
+    widths = [max(len(row[column]) for row in grid) for column in range(len(table.heads))]
+    lines = [table.title]
+    for row in grid:
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  " + "  ".join(cells).rstrip())
+        if row is table.heads:
+            lines.append("  " + "  ".join("-" * width for width in widths))
+    lines += textwrap.wrap(table.foot, 96, initial_indent="  ", subsequent_indent="  ")
+    return "\n".join(lines)
+
+
 def plain(data: Data) -> str:
     heads = [line for text in headings(data) for line in textwrap.wrap(text, 100)]
     parts = ["\n".join(machine.lines(data["machine"])), "\n".join(heads)]
-    for table in tables(data):
-        grid = [table.heads, *table.rows]
-        widths = [max(len(row[column]) for row in grid) for column in range(len(table.heads))]
-        lines = [table.title]
-        for row in grid:
-            cells = [row[0].ljust(widths[0])]
-            cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-            lines.append("  " + "  ".join(cells).rstrip())
-            if row is table.heads:
-                lines.append("  " + "  ".join("-" * width for width in widths))
-        lines += textwrap.wrap(table.foot, 96, initial_indent="  ", subsequent_indent="  ")
-        parts.append("\n".join(lines))
+    parts += map(aligned, tables(data))
     parts.append(textwrap.fill(READING, 100))
     return "\n\n".join(parts) + "\n"
 

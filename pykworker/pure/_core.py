@@ -36,6 +36,7 @@ from pykworker.pure._records import (
     RoomWatch,
     Service,
     Status,
+    Times,
     Wait,
     Watch,
     here,
@@ -79,6 +80,7 @@ class Core:
         initargs: tuple[Any, ...],
         notes_origins: bool,
         thread_options: ThreadOptions,
+        timing: bool,
     ) -> None:
         self.name = name
         self.number: Final = next(_numbers)  # in a trace
@@ -138,6 +140,8 @@ class Core:
         self.coalesced = 0
         self.cancelled = 0
         self.sleeps = 0
+        self.missed = 0  # ticks
+        self.times = Times() if timing else None
 
         shared.cores.add(weakref.ref(self, shared.cores.discard))
 
@@ -353,11 +357,15 @@ class Core:
         """
         status, armed = work._status, self.timers.armed
         self.changed.notify_all()
+        since = 0.0 if self.times is None else time.monotonic()
         timer, place, was_pending = status.timer, status.place, status.pending > 0
         if (was_pending and unless_pending) or (out_of is not None and timer is not out_of):
             return was_pending
+        if out_of is not None:
+            since = out_of.deadline
         self.last = status.place = self.last + 1
         status.pending = status.pending or status.place
+        status.since = since
         status.timer = None
         self.works[status.place] = work
         if place in self.works:
@@ -560,14 +568,19 @@ class Core:
         self.executing = status
         self.executing_place = place
         self.executed += 1
+        since = status.since
         self.origin = status.origin
         del self.works[place]
+        if self.times is not None:
+            self.times.begin(since)
         if status.future is not None:
             status.future._begin()
         if self.closed:
             status.schedule = None  # it ends with its worker
         if status.schedule is not None:
+            missed = status.schedule.missed
             self.arm(work, Timer(status.schedule.next_after(time.monotonic())))
+            self.missed += status.schedule.missed - missed
         else:
             status.origin = None
             self.give_a_place_away()
@@ -685,6 +698,8 @@ class Core:
         """Make the executed work idle, unless it was queued again, and wake its flushers."""
         self.complete_call(service)
         self.origin = None
+        if self.times is not None and self.executing is not None:
+            self.times.end()
         with self.lock:
             status, self.executing = self.executing, None
             if status is not None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import traceback
 import weakref
 from collections.abc import Callable
@@ -27,7 +28,7 @@ class Status:
 
     __slots__ = (
         "cancelling", "coalesced", "disabled", "executing", "future", "origin", "owner",
-        "pending", "place", "schedule", "timer", "watches",
+        "pending", "place", "schedule", "since", "timer", "watches",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -35,6 +36,7 @@ class Status:
         self.pending = 0  # number of the pending run; 0: not pending
         self.executing = 0  # number of the executing run; 0: not executing
         self.place = 0  # of the pending run, on the list; 0: it is not there
+        self.since = 0.0  # when the pending run was asked for, or due; only where times are kept
         self.timer: Timer | None = None  # of the pending run, until it is listed
         self.schedule: Schedule | None = None  # of a periodic work, until it is cancelled
         self.coalesced = 0  # queueings that met a pending run, since the last run began
@@ -43,6 +45,39 @@ class Status:
         self.future: Future[Any] | None = None  # of a submitted call, until that is over
         self.origin: traceback.StackSummary | None = None  # where the pending run was asked for
         self.watches: list[Watch] | None = None  # flushes that are awaited
+
+
+class Times:
+    """How long works have waited and run, in seconds; the worker's thread keeps it."""
+
+    __slots__ = ("began", "begun", "ended", "longest_run", "longest_wait", "ran", "waited")
+
+    def __init__(self) -> None:
+        self.begun = self.ended = 0
+        self.waited = self.longest_wait = 0.0  # from the queueing, or the deadline, to the begin
+        self.ran = self.longest_run = 0.0
+        self.began = 0.0
+
+    def begin(self, since: float) -> None:
+        self.began = time.monotonic()
+        waited = max(0.0, self.began - since)
+        self.waited += waited
+        self.longest_wait = max(self.longest_wait, waited)
+        self.begun += 1
+
+    def end(self) -> None:
+        ran = time.monotonic() - self.began
+        self.ran += ran
+        self.longest_run = max(self.longest_run, ran)
+        self.ended += 1
+
+    def numbers(self) -> tuple[int, int, int, int, int, int]:
+        """As run_times() takes them."""
+        waited, longest_wait, ran, longest_run = (
+            round(seconds * 1e9)
+            for seconds in (self.waited, self.longest_wait, self.ran, self.longest_run)
+        )
+        return self.begun, self.ended, waited, longest_wait, ran, longest_run
 
 
 class Watch:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from pykworker._arguments import (
     delay_seconds,
+    run_times,
     timeout_seconds,
     worker_options,
 )
@@ -49,7 +50,8 @@ class Worker(ExecutorMethods, ScheduledMethods):
     given up with a line on standard error; None: as long as it takes. *initializer* is called
     as ``initializer(*initargs)`` on its thread before the first work, and on each other thread
     that it is given; when it raises, the worker takes nothing more. With *traceback* an exception
-    of a callback gets a note that says where the work was queued.
+    of a callback gets a note that says where the work was queued. With *timing* :meth:`stats`
+    tells how long works have waited and run.
 
     The rest is set on each thread of its own before that runs anything; when one of them is
     refused, there is no thread, and no Worker. *scheduler* is its class, ``kw.Fifo(50)`` say;
@@ -95,6 +97,7 @@ class Worker(ExecutorMethods, ScheduledMethods):
         memory_lock: bool = False,
         timer_slack: float | None = None,
         stack_size: int | None = None,
+        timing: bool = False,
     ) -> None:
         options = worker_options(
             name=name,
@@ -130,6 +133,7 @@ class Worker(ExecutorMethods, ScheduledMethods):
             initargs=options.initargs,
             notes_origins=bool(traceback),
             thread_options=thread,
+            timing=bool(timing),
         )
         self._core = core  # before the start: the initializer may be a method of its own
         try:
@@ -546,14 +550,19 @@ class Worker(ExecutorMethods, ScheduledMethods):
     def on_end(self, hook: _Hook | None) -> None:
         self._core.on_end = _checked_hook(hook, "on_end")
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> dict[str, float]:
         """Return its counters, all taken at one moment.
 
         ``queued``: works put on the list. ``executed``: runs begun. ``coalesced``: queueings
         that met a pending work. ``cancelled``: pending runs dropped by cancel, disable and
         destroy. ``pending``: on the list now. ``delayed``: timers that run now. ``sleeps``:
         times it went to sleep for want of works. ``poll_hits``: times that polling spared it
-        the sleep; always 0 here.
+        the sleep; always 0 here. ``missed``: ticks of periodic works that were skipped.
+
+        With ``Worker(timing=True)`` there are also, in seconds, ``waiting_mean`` and
+        ``waiting_longest``: from a queueing, or for a timer from its deadline, to the begin of
+        the run; and ``running_mean`` and ``running_longest``: from there to its end. Of works that
+        were queued from Python.
         """
         core = self._core
         with core.lock:
@@ -567,6 +576,8 @@ class Worker(ExecutorMethods, ScheduledMethods):
                 "delayed": len(core.timers.armed),
                 "sleeps": core.sleeps,
                 "poll_hits": 0,
+                "missed": core.missed,
+                **({} if core.times is None else run_times(*core.times.numbers())),
             }
 
     def __repr__(self) -> str:

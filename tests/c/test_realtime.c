@@ -521,6 +521,42 @@ TEST(middle_priority_does_not_keep_the_worker_from_its_lock)
 	CHECK_EQ(kthread_destroy_worker(inversion.worker), 0);
 }
 
+/*
+ * Whoever queues is on the worker's own CPU, and of a lower class: while the worker polled, nobody
+ * would come to give it anything.
+ */
+TEST(worker_of_a_high_priority_does_not_poll_where_it_keeps_others_from_their_only_cpu)
+{
+	struct kthread_attr high = KTHREAD_ATTR_INIT;
+	struct kthread_worker_stats stats;
+	struct kthread_worker *worker;
+	struct kthread_work work;
+	cpu_set_t own, one;
+
+	sched_getaffinity(0, sizeof(own), &own);
+	if (!may_be_realtime() || !CPU_ISSET(0, &own))
+		SKIP("it takes SCHED_FIFO, and CPU 0");
+	if (test_emulator() || getenv("RUNNING_ON_VALGRIND"))
+		SKIP("it takes threads that the system schedules as they are");
+	as_fifo(&high, 30);
+	kthread_init_work(&work, note_run);
+	worker = kthread_run_worker_attr(&high);
+	CHECK(worker);
+	kthread_worker_set_busy_poll(worker, 1000 * 1000 * 1000);
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	CHECK_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+	for (int i = 0; i < 200; i++) {
+		CHECK(kthread_queue_work(worker, &work));
+		CHECK_EQ(kthread_flush_work(&work), 0);
+	}
+	kthread_worker_get_stats(worker, &stats);
+	CHECK_EQ(sched_setaffinity(0, sizeof(own), &own), 0);
+	CHECK_EQ(stats.executed, 200);
+	CHECK_EQ(stats.poll_hits, 0);
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
+
 /* ---- no allocation, no page fault ---- */
 
 #define WARM_UP 200

@@ -45,7 +45,7 @@ SIGNATURES = {
     "Worker": "(name=None, *, busy_poll=None, on_error=None, daemon=False, start=True, "
     "max_pending=None, watchdog=None, exit_timeout=None, initializer=None, initargs=(), "
     "traceback=False, scheduler=None, cpus=None, cgroup=None, memory_lock=False, "
-    "timer_slack=None, stack_size=None)",
+    "timer_slack=None, stack_size=None, timing=False)",
     "Work": "(fn, /, *args, context=None, **kwargs)",
     "DelayedWork": "(fn, /, *args, context=None, **kwargs)",
     "NativeWork": "(address, data=None)",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 from helpers import LIMIT, Background, Gate, hold, wait_until
@@ -295,6 +296,7 @@ def test_stats_count(kw, worker):
     stats = worker.stats()
     assert set(stats) == {
         "queued", "executed", "coalesced", "cancelled", "pending", "delayed", "sleeps", "poll_hits",
+        "missed",
     }  # fmt: skip
     assert all(type(value) is int for value in stats.values())
     assert (stats["queued"], stats["executed"]) == (2, 1)
@@ -303,6 +305,58 @@ def test_stats_count(kw, worker):
     worker.flush()
     stats = worker.stats()
     assert (stats["executed"], stats["pending"]) == (2, 0)
+
+
+TIMES = ["waiting_mean", "waiting_longest", "running_mean", "running_longest"]
+
+
+def test_stats_have_times_if_they_are_kept(kw):
+    with kw.Worker(timing=True, start=False) as worker:
+        assert [worker.stats()[name] for name in TIMES] == [0.0] * 4
+        begin = time.monotonic()
+        worker.queue_many(kw.Work(time.sleep, 0.001) for _ in range(3))
+        future = worker.submit(time.sleep, 0.02)
+        time.sleep(0.01)
+        worker.start()
+        future.result()
+        worker.flush()
+        stats = worker.stats()
+        total = time.monotonic() - begin
+        assert stats["executed"] == 4
+        # What has passed for certain, and at the most.
+        assert 0.01 <= stats["waiting_mean"] <= stats["waiting_longest"] <= total
+        assert 0.02 <= stats["running_longest"] <= total
+        assert 0.023 / 4 <= stats["running_mean"] <= total / 4
+
+
+def test_a_timer_s_wait_begins_with_its_deadline(kw):
+    with kw.Worker(timing=True) as worker:
+        later = kw.DelayedWork(int)
+        begin = time.monotonic()
+        worker.queue_delayed(later, 0.05)
+        wait_until(lambda: worker.stats()["executed"] == 1)
+        worker.flush()
+        assert worker.stats()["waiting_longest"] <= time.monotonic() - begin - 0.05
+        worker.queue_delayed(later, 3600)
+        worker.mod_delayed(later, 0)
+        worker.queue_delayed(later, 3600)
+        later.flush()  # cut short: it has waited for nothing
+        assert worker.stats()["waiting_longest"] < 3600
+
+
+def test_ticks_have_times_and_those_missed_are_counted(kw):
+    with kw.Worker(timing=True) as worker:
+        again = threading.Semaphore(0)
+        tick = worker.every(0.002, again.release)
+        assert again.acquire(timeout=LIMIT)
+        gate = hold(kw, worker)
+        time.sleep(0.01)
+        gate.open()
+        assert again.acquire(timeout=LIMIT)
+        tick.cancel()
+        stats = worker.stats()
+        assert stats["missed"] == tick.missed > 0
+        assert stats["waiting_longest"] > 0
 
 
 def test_current_work_is_the_executing_one(kw, worker):

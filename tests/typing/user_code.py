@@ -84,7 +84,7 @@ async def awaited(worker: kw.Worker, work: kw.Work[float]) -> None:
         assert_type(other, kw.Worker)
     with kw.Worker("third", watchdog=1, exit_timeout=2.5, traceback=True) as third:
         assert_type(third, kw.Worker)
-        assert_type(third.stats(), dict[str, int])
+        assert_type(third.stats(), dict[str, float])
 
 
 def scheduled() -> None:
