@@ -91,7 +91,7 @@ static int get_nice(pid_t tid, int *nice)
 
 static int set_scheduler(const struct kthread_attr *attr, pid_t tid)
 {
-	struct scheduling new = { .size = sizeof(new) };
+	struct scheduling wanted = { .size = sizeof(wanted) };
 	int nice = attr->nice, result;
 
 	if (attr->policy == KTHREAD_INHERIT)
@@ -105,15 +105,15 @@ static int set_scheduler(const struct kthread_attr *attr, pid_t tid)
 	} else if (nice < -20 || nice > 19) {
 		return refused("nice", -EINVAL);
 	}
-	new.policy = (uint32_t)attr->policy;
-	new.priority = (uint32_t)attr->priority;
-	new.nice = nice;
+	wanted.policy = (uint32_t)attr->policy;
+	wanted.priority = (uint32_t)attr->priority;
+	wanted.nice = nice;
 	if (attr->policy == SCHED_DEADLINE) {
-		new.runtime = attr->runtime_ns;
-		new.deadline = attr->deadline_ns;
-		new.period = attr->period_ns;
+		wanted.runtime = attr->runtime_ns;
+		wanted.deadline = attr->deadline_ns;
+		wanted.period = attr->period_ns;
 	}
-	result = syscall(SYS_sched_setattr, tid, &new, 0u) < 0 ? -errno : 0;
+	result = syscall(SYS_sched_setattr, tid, &wanted, 0u) < 0 ? -errno : 0;
 	return refused("policy", result);
 }
 

@@ -953,10 +953,10 @@ void kthread_worker_get_stats(struct kthread_worker *worker, struct kthread_work
 	stats->pending = worker->listed;
 	stats->cancelled = worker->cancelled;
 	stats->delayed = worker->timers.count;
+	stats->missed = worker->missed;
 	unlock_worker(worker);
 	stats->sleeps = load_relaxed(&worker->sleeps);
 	stats->poll_hits = load_relaxed(&worker->poll_hits);
-	stats->missed = worker->missed;
 }
 
 bool kthread_worker_freezing(struct kthread_worker *worker)

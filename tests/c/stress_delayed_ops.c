@@ -21,6 +21,7 @@ static struct counted_delayed {
 static struct kthread_worker *workers[2];
 static bool two_workers;
 static unsigned int rounds;
+static atomic_uint finished;	/* callers that have made all their calls */
 
 static void delayed_run(struct kthread_work *work)
 {
@@ -36,6 +37,12 @@ static uint64_t random_delay(uint32_t random)
 	static const uint64_t delays[] = { 0, 0, 1, 1000, 20000, 100000, 3600000000000ull };
 
 	return delays[random % 7];
+}
+
+static void cancel_counted(struct counted_delayed *c)
+{
+	if (kthread_cancel_delayed_work(&c->dwork))
+		atomic_fetch_add(&c->cancelled, 1);
 }
 
 static void random_call(struct counted_delayed *c, struct kthread_worker *worker, uint64_t *seed)
@@ -71,8 +78,7 @@ static void random_call(struct counted_delayed *c, struct kthread_worker *worker
 			CHECK(result == 1 || (two_workers && result == -EBUSY));
 		break;
 	case 6:
-		if (kthread_cancel_delayed_work(dwork))
-			atomic_fetch_add(&c->cancelled, 1);
+		cancel_counted(c);
 		break;
 	case 7:
 	case 8:
@@ -92,7 +98,23 @@ static void *caller(void *arg)
 	for (unsigned int i = 0; i < rounds / THREADS; i++)
 		random_call(&works[stress_random(&seed) % WORKS],
 			    workers[two_workers ? stress_random(&seed) % 2 : 0], &seed);
+	atomic_fetch_add(&finished, 1);
 	return NULL;
+}
+
+/*
+ * Who flushes a work that is put off afterwards waits for that, an hour maybe. While all are at
+ * it somebody drops it or has it run; of the last ones nobody would.
+ */
+static void await_callers(void)
+{
+	unsigned int n;
+
+	while ((n = atomic_load(&finished)) < THREADS) {
+		for (int i = 0; n && i < WORKS; i++)
+			cancel_counted(&works[i]);
+		nap();
+	}
 }
 
 static void counts_agree(unsigned int calls, bool two)
@@ -105,6 +127,7 @@ static void counts_agree(unsigned int calls, bool two)
 	test_needs_seconds(120);
 	rounds = stress_rounds(calls);
 	two_workers = two;
+	atomic_store(&finished, 0);
 	for (int i = 0; i < 2; i++)
 		workers[i] = new_worker("random");
 	memset(works, 0, sizeof(works));
@@ -114,6 +137,7 @@ static void counts_agree(unsigned int calls, bool two)
 		seeds[i] = seed + (unsigned int)i * 2654435761u;
 		CHECK_EQ(pthread_create(&threads[i], NULL, caller, &seeds[i]), 0);
 	}
+	await_callers();
 	for (int i = 0; i < THREADS; i++)
 		CHECK_EQ(pthread_join(threads[i], NULL), 0);
 	for (int i = 0; i < WORKS; i++) {

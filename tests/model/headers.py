@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 # A unit of its own, and what the shim stands for.
-OTHERS = {"kthread.c", "park.c"}
+OTHERS = {"kthread.c", "kthread_attr.c", "park.c"}
 
 HEADERS = ["kthread.h", "kthread_worker.h", "kthread_internal.h"]
 
