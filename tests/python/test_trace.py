@@ -403,7 +403,7 @@ def test_files(kw, tmp_path, kind):
     assert any(event["name"] == "one" for event in json.loads(text)["traceEvents"])
 
 
-@pytest.mark.parametrize("file", [None, 3.5, object()], ids=repr)
+@pytest.mark.parametrize("file", [None, 3.5, object()], ids=["None", "float", "object"])
 def test_what_is_no_file_is_refused(kw, file):
     with pytest.raises(TypeError):
         kw.trace(file)
