@@ -7,8 +7,8 @@ The paper is white also where the page is dark.
 
 from __future__ import annotations
 
-import io
 import json
+import sys
 import time
 from html import escape
 from pathlib import Path
@@ -142,12 +142,14 @@ def loop_thread() -> None:
     d.write("loop-thread.svg")
 
 
-def trace() -> None:
-    """A real one of two workers, recorded here: the times are those of the machine at hand."""
+RECORDED = Path(__file__).resolve().parent / "images" / "trace.json"
+
+
+def record_trace() -> None:
+    """``python docs/drawings.py --record``: a real one of two workers, for trace() to draw."""
     import pykworker as kw
 
-    file = io.StringIO()
-    with kw.trace(file), kw.Worker("camera") as camera, kw.Worker("disk") as disk:
+    with kw.trace(RECORDED), kw.Worker("camera") as camera, kw.Worker("disk") as disk:
 
         def save() -> None:
             time.sleep(0.004)
@@ -161,7 +163,9 @@ def trace() -> None:
         camera.flush()
         disk.flush()
 
-    events = json.loads(file.getvalue())["traceEvents"]
+
+def trace() -> None:
+    events = json.loads(RECORDED.read_text("utf-8"))["traceEvents"]
     slices = [event for event in events if event["ph"] == "X"]
     names = {e["tid"]: e["args"]["name"] for e in events if e.get("name") == "thread_name"}
     rows = {tid: ["MainThread", "camera", "disk"].index(name) for tid, name in names.items()}
@@ -199,6 +203,8 @@ def trace() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["--record"]:
+        record_trace()
     life_of_a_work()
     event_loop()
     loop_thread()

@@ -55,7 +55,7 @@ from pykworker._scheduling import (
     thread_options,
 )
 from pykworker._sentinel import CANCEL
-from pykworker._trace import CALLED, QUEUED, Event, Recording, tracer
+from pykworker._trace import CALLED, Event, Recording, tracer
 from pykworker._watchdog import Watchdog
 
 __all__ = [
@@ -1843,7 +1843,7 @@ class _Recorder:
         ]
         lost = total - len(events)
         # One that has ended just then is among them.
-        ended = {(event.worker, event.begin) for event in events if event.kind != QUEUED}
+        ended = {(event.worker, event.begin) for event in events if running}
         events += [
             event
             for _, event in self._events(running, names)

@@ -205,6 +205,7 @@ def test_the_pictures_are_what_their_script_draws(tmp_path):
     copy = tmp_path / "docs"
     (copy / "images").mkdir(parents=True)
     shutil.copy(DOCS / "drawings.py", copy)
+    shutil.copy(DOCS / "images" / "trace.json", copy / "images")  # what one of them shows
     subprocess.run([sys.executable, str(copy / "drawings.py")], check=True)
     drawn = list((copy / "images").iterdir())
     assert drawn
