@@ -19,6 +19,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import IO, Any, Final, NamedTuple, Protocol, cast
 
@@ -233,7 +234,7 @@ def _write(recording: Recording, limit: int, write: Callable[[str], object]) -> 
     write(f'\n],\n"displayTimeUnit":"ns",\n"otherData":{json.dumps(metadata)}}}\n')
 
 
-class _Trace:
+class _Trace(AbstractContextManager[None]):
     """One recording, for as long as its "with" lasts."""
 
     def __init__(self, recorder: Recorder, file: object, limit: int) -> None:
@@ -301,29 +302,18 @@ def _text_writer(file: IO[Any]) -> Callable[[str], object]:
     return file.write
 
 
-class Trace(Protocol):
-    """What :func:`trace` returns, to its users."""
-
-    def __enter__(self) -> None: ...
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None: ...
-
-
 class _Tracer(Protocol):
     def __call__(
         self, file: str | os.PathLike[str] | IO[str] | IO[bytes], *, limit: int = ...
-    ) -> Trace: ...
+    ) -> AbstractContextManager[None]: ...
 
 
 def tracer(recorder: Recorder, module: str) -> _Tracer:
     """A backend's ``trace``."""
 
-    def trace(file: str | os.PathLike[str] | IO[str] | IO[bytes], *, limit: int = LIMIT) -> Trace:
+    def trace(
+        file: str | os.PathLike[str] | IO[str] | IO[bytes], *, limit: int = LIMIT
+    ) -> AbstractContextManager[None]:
         """Record what all workers do while its "with" lasts, and write it to a file at the end.
 
         *file* is a path, that of a compressed file if it ends in ``.gz``, or has ``write``, for
