@@ -59,7 +59,10 @@ myst_heading_anchors = 3  # those that a repository's viewer makes, too
 # everywhere, so what is theirs stands without a link; type variables are nobody's.
 nitpicky = True
 nitpick_ignore_regex = [
-    (r"py:.*", r"(asyncio|collections|concurrent|contextlib|contextvars|ctypes|os|queue|threading|types)\..*"),
+    (
+        r"py:.*",
+        r"(asyncio|collections|concurrent|contextlib|contextvars|ctypes|os|queue|threading|types)\..*",
+    ),
     (r"py:.*", r"(typing|typing_extensions|cffi)\..*"),
     (r"py:mod", r"threading"),
     (r"py:(class|exc)", "|".join(dir(builtins))),

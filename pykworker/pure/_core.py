@@ -481,17 +481,9 @@ class Core:
         Returns how many works were run.
         """
         here.core = self
-        count = 0
         try:
             self.initialize(service)
-            while (work := self.take(service)) is not None:
-                count += 1
-                self.execute(work, service)
-                self.current = None
-                # Whoever flushed this work may count on it that we hold it no more. So let go
-                # first, outside the lock since a destructor may run, and tell them then.
-                work = None
-                self.finish(service)
+            return self.run_works(service)
         finally:
             try:
                 # Only after a KeyboardInterrupt is there anything to put back, or to finish.
@@ -501,6 +493,20 @@ class Core:
             finally:
                 here.core = None
                 self.detach(service)
+
+    # A loop that a "try" or a "with" is to see to stands in a function of its own: Ctrl-C at its
+    # jump back is outside of what the interpreter takes for their body.
+
+    def run_works(self, service: Service) -> int:
+        count = 0
+        while (work := self.take(service)) is not None:
+            count += 1
+            self.execute(work, service)
+            self.current = None
+            # Whoever flushed this work may count on it that we hold it no more. So let go
+            # first, outside the lock since a destructor may run, and tell them then.
+            work = None
+            self.finish(service)
         return count
 
     def initialize(self, service: Service) -> None:
@@ -786,8 +792,10 @@ class Core:
             self.attach(service, what_is_pending)
             return self.serve(service)
         finally:
+            # For Ctrl-C that came before serve() could see to it, or at its end.
+            here.core = None
             if self.service is service:
-                self.detach(service)  # Ctrl-C came before serve() could see to it, or at its end
+                self.detach(service)
 
     def fileno(self) -> int:
         # Not before: a subinterpreter of 3.12 has no ctypes. Nor under the lock: who imports the
@@ -1005,18 +1013,21 @@ class Core:
     def sleep_until(self, is_over: Callable[[], bool], seconds: float | None) -> bool:
         """Sleep until *is_over*, or for *seconds*. Returns what *is_over* said last."""
         self.bury_the_thread()
-        deadline = _deadline(seconds)
         with self.lock:
-            while not is_over():
-                if self.given_up:
-                    raise RuntimeError(_GIVEN_UP)
-                left = threading.TIMEOUT_MAX
-                if deadline is not None:
-                    left = deadline - time.monotonic()
-                    if left <= 0:
-                        return False
-                self.changed.wait(left)
-            return True
+            return self.wait_until(is_over, _deadline(seconds))
+
+    def wait_until(self, is_over: Callable[[], bool], deadline: float | None) -> bool:
+        """Under the lock, which is let go of meanwhile."""
+        while not is_over():
+            if self.given_up:
+                raise RuntimeError(_GIVEN_UP)
+            left = threading.TIMEOUT_MAX
+            if deadline is not None:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+            self.changed.wait(left)
+        return True
 
     def waiting(self, is_over: Callable[[], bool]) -> Wait:
         """To be held in a "with" while the calling thread waits for this worker.

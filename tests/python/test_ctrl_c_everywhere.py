@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A signal at every point of the pure backend's queueing and serving where it can come at all.
 
-The interpreter looks for signals where a function begins and where a call has returned. A trace
+The interpreter looks for signals where a function begins, where a call has returned, and where a
+loop jumps back. A trace
 function stands in for the handler: it raises KeyboardInterrupt at the first such point, then at the
 second one and so on, until the call gets through; or it uses the worker itself. Each time the
 worker has to be as sound as before.
@@ -25,11 +26,11 @@ INSIDE = tuple(f"pykworker.pure.{name}" for name in ("_core", "_condition", "_ti
 
 
 @functools.cache
-def after_calls(code):
-    """The offsets of the instructions that come next after a call's."""
+def points(code):
+    """The offsets of the instructions that come next after a call's, and of the jumps back."""
     offsets, was_call = set(), False
     for instruction in dis.get_instructions(code):
-        if was_call and instruction.opname != "CACHE":
+        if (was_call and instruction.opname != "CACHE") or instruction.opname == "JUMP_BACKWARD":
             offsets.add(instruction.offset)
         was_call = instruction.opname.startswith("CALL") and "INTRINSIC" not in instruction.opname
     return frozenset(offsets)
@@ -58,7 +59,7 @@ class Interrupts:
         return self.goes_on
 
     def goes_on(self, frame, event, arg):
-        if event == "opcode" and frame.f_lasti in after_calls(frame.f_code):
+        if event == "opcode" and frame.f_lasti in points(frame.f_code):
             self.point(frame)
         return self.goes_on
 
@@ -161,6 +162,22 @@ def test_who_queues_leaves_the_work_queued_or_idle(ask, other):
             if (work.remaining or 0) > 60:
                 worker.mod_delayed(work, 0)  # it would run in an hour
             check_idle(work, ran, interrupted, worker, other)
+            return interrupted
+
+        at_every_point(attempt)
+
+
+def test_who_flushes_leaves_the_worker_as_it_was(other):
+    with kw.Worker() as worker:
+
+        def attempt(interrupts):
+            ran = []
+            work = kw.Work(ran.append, 1)
+            worker.freeze(LIMIT)
+            worker.queue(work)
+            worker.thaw()
+            interrupted = interrupts.during(lambda: worker.flush(LIMIT))
+            check_idle(work, ran, False, worker, other)
             return interrupted
 
         at_every_point(attempt)
