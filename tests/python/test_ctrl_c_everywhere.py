@@ -2,18 +2,20 @@
 """A signal at every point of the pure backend's queueing and serving where it can come at all.
 
 The interpreter looks for signals where a function begins, where a call has returned, and where a
-loop jumps back. A trace
-function stands in for the handler: it raises KeyboardInterrupt at the first such point, then at the
-second one and so on, until the call gets through; or it uses the worker itself. Each time the
-worker has to be as sound as before.
+loop jumps back. At the first two a trace function stands in for the handler: it raises
+KeyboardInterrupt at the first such point, then at the second one and so on, until the call gets
+through; or it uses the worker itself. Each time the worker has to be as sound as before. Of the
+jumps back, where no trace function is called, it is looked up that none leaves its "try".
 """
 
 from __future__ import annotations
 
 import dis
 import functools
+import pathlib
 import signal
 import sys
+import types
 
 import pytest
 
@@ -27,13 +29,35 @@ INSIDE = tuple(f"pykworker.pure.{name}" for name in ("_core", "_condition", "_ti
 
 @functools.cache
 def points(code):
-    """The offsets of the instructions that come next after a call's, and of the jumps back."""
+    """The offsets of the instructions that come next after a call's."""
     offsets, was_call = set(), False
     for instruction in dis.get_instructions(code):
-        if (was_call and instruction.opname != "CACHE") or instruction.opname == "JUMP_BACKWARD":
+        if was_call and instruction.opname != "CACHE":
             offsets.add(instruction.offset)
         was_call = instruction.opname.startswith("CALL") and "INTRINSIC" not in instruction.opname
     return frozenset(offsets)
+
+
+def all_code(code):
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from all_code(constant)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="comprehensions jump back in others' code")
+@pytest.mark.parametrize("module", ["_core", "_condition", "_timers"])
+def test_no_jump_back_is_outside_of_what_sees_to_its_loop(module):
+    path = pathlib.Path(kw.__file__).parent / f"{module}.py"
+    left_out = []
+    for code in all_code(compile(path.read_text("utf-8"), str(path), "exec")):
+        entries = dis.Bytecode(code).exception_entries
+        covered = [False]
+        for instruction in dis.get_instructions(code):
+            covered.append(any(e.start <= instruction.offset < e.end for e in entries))
+            if instruction.opname == "JUMP_BACKWARD" and covered[-2] and not covered[-1]:
+                left_out.append(f"{code.co_qualname} line {instruction.positions.lineno}")
+    assert left_out == []
 
 
 class Interrupts:
