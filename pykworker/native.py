@@ -1703,9 +1703,8 @@ def _start(core: _Core) -> None:
             strings.append(ffi.new("char[]", os.fsencode(options.cgroup)))
             attr.cgroup = strings[-1]
         attr.lock_memory = options.memory_lock
-        attr.timer_slack_ns = max(1, round((options.timer_slack or 0) * 1e9))
-        if options.timer_slack is None:
-            attr.timer_slack_ns = 0
+        if options.timer_slack is not None:
+            attr.timer_slack_ns = max(1, round(options.timer_slack * 1e9))
         attr.stack_size = options.stack_size or 0
     result = lib.pykw_worker_start(core.handle, attr)
     if result:

@@ -136,12 +136,6 @@ static bool may_be_ended(struct pykw_worker *pw)
 	return pykw_interpreter_exits && (pw->daemon || pw->abandoned);
 }
 
-static void tell_threading(struct pykw_worker *pw, const char *method)
-{
-	if (!may_be_ended(pw))
-		pykw_tell_core(pw, method, NULL, NULL);
-}
-
 void gil_take(struct pykw_worker *pw)
 {
 	poll_for_handover(pw);
@@ -154,9 +148,11 @@ void gil_take(struct pykw_worker *pw)
 		custody.before = PyGILState_Ensure();
 		custody.made = true;
 		pw->keeps_gil = true;
-		atomic_fetch_add(&being_registered, 1);
-		tell_threading(pw, "thread_started");
-		atomic_fetch_sub(&being_registered, 1);
+		if (!may_be_ended(pw)) {
+			atomic_fetch_add(&being_registered, 1);
+			pykw_tell_core(pw, "thread_started", NULL, NULL);
+			atomic_fetch_sub(&being_registered, 1);
+		}
 	}
 	pw->handover_ns = somebody_waits() ? HANDOVER_MAX_NS : pw->handover_ns / 2;
 }
@@ -191,7 +187,7 @@ void gil_forget(struct pykw_worker *pw)
 		return;
 	}
 	atomic_fetch_add(&being_registered, 1);
-	tell_threading(pw, "thread_ending");
+	pykw_tell_core(pw, "thread_ending", NULL, NULL);
 	pw->keeps_gil = false;
 	custody.state = NULL;
 	PyGILState_Release(custody.before); /* with what is the thread's own, which may be threading's */
