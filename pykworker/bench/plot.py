@@ -77,19 +77,28 @@ def _headline(figure: Any, data: Data, height: float) -> None:
         color=FAINT,
         size=8.5,
     )
-    virtual = " (virtual machine)" if machine["virtual_machine"] else ""
     figure.text(
         0.02,
         0.12 / height,
-        f"{machine['cpu']}, {machine['logical_cpus']} logical CPUs{virtual};"
-        f" {machine['system']}\n{machine['implementation']} {machine['python']};"
-        f" pykworker {machine['package'] or '(version unknown)'}, {machine['backend']} backend;"
-        f" {data['settings']['repeat']} repetitions; {machine['date'][:10]}",
+        made_on(machine, f"{data['settings']['repeat']} repetitions"),
         va="bottom",
         color=FAINT,
         size=8,
         linespacing=1.4,
     )
+
+
+def made_on(machine: Data, *more: str) -> str:
+    """What it was measured on, when, and what *more* there is to say; two lines."""
+    virtual = " (virtual machine)" if machine["virtual_machine"] else ""
+    parts = [
+        f"{machine['cpu']}, {machine['logical_cpus']} logical CPUs{virtual}",
+        f"{machine['system']}\n{machine['implementation']} {machine['python']}",
+        f"pykworker {machine['package'] or '(version unknown)'}, {machine['backend']} backend",
+        *more,
+        machine["date"][:10],
+    ]
+    return "; ".join(parts)
 
 
 def _label(case: Data, row: Data) -> str:

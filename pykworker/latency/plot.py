@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pykworker.bench.machine import busy
-from pykworker.bench.plot import FAINT, INK
+from pykworker.bench.plot import FAINT, INK, made_on
 
 from .document import Data, figure
 from .report import LOADS, microseconds, ran, span
@@ -105,14 +105,10 @@ def _words(drawing: Any, data: Data, height: float) -> None:
         color=FAINT,
         size=8.5,
     )
-    virtual = " (virtual machine)" if machine["virtual_machine"] else ""
     drawing.text(
         0.02,
         0.10 / height,
-        f"{machine['cpu']}, {machine['logical_cpus']} logical CPUs{virtual};"
-        f" {machine['system']}\n{machine['implementation']} {machine['python']};"
-        f" pykworker {machine['package'] or '(version unknown)'}, {machine['backend']} backend;"
-        f" {machine['date'][:10]}",
+        made_on(machine),
         va="bottom",
         color=FAINT,
         size=7.5,
