@@ -505,7 +505,7 @@ def test_timer_that_runs_out_while_frozen_is_kept_in_order(kw, worker):
     works = [kw.DelayedWork(ran.append, number) for number in range(3)]
     for work in works:
         worker.queue_delayed(work, 0.001)
-        wait_until_run_out(work)
+        wait_until(lambda: worker.stats()["delayed"] == 0)  # the worker has listed it
     worker.queue(kw.Work(ran.append, "queued later"))
     assert all(work.pending for work in works)
     assert ran == []

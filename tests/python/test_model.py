@@ -41,6 +41,7 @@ pytestmark = pytest.mark.timeout(0 if "PYKWORKER_MODEL_EXAMPLES" in os.environ e
 EXAMPLES = int(os.environ.get("PYKWORKER_MODEL_EXAMPLES", "150"))
 LONG = 1e6  # seconds; no timer runs out
 PATIENCE = 10.0  # seconds until what should have happened counts as failed
+TEARDOWN_PATIENCE = 60.0  # seconds
 LESS_PATIENCE = 0.3  # the same once something has failed, and shorter sequences are looked for
 COUNT = 4
 BEAT = 3  # the work that may be a periodic one
@@ -541,8 +542,9 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         for _ in range(100):
             self.actions.put("return")
-        self.worker.destroy(PATIENCE)
-        self.other.destroy(PATIENCE)
+        # However little patience a fault leaves: a worker that stays fails some later test.
+        self.worker.destroy(TEARDOWN_PATIENCE)
+        self.other.destroy(TEARDOWN_PATIENCE)
 
 
 def play(kw: Any, examples: int, phases: tuple[Phase, ...]) -> None:
