@@ -15,6 +15,7 @@ BENCH_EXTRA ?= bench
 BENCH ?=
 LATENCY ?=
 MODEL ?=
+PACKAGE ?=
 TESTS ?=
 
 .DEFAULT_GOAL := help
@@ -89,6 +90,10 @@ format: $(STAMP)-lint ## format the Python sources
 .PHONY: examples
 examples: $(STAMP)-$(TEST_EXTRA) ## build and run the examples
 	$(MAKE) -C examples run PYTHON=$(abspath $(VENV)/bin/python)
+
+.PHONY: test-package
+test-package: $(STAMP)-package ## the archives as they would be uploaded: built, used (PACKAGE="--cross all")
+	$(VENV)/bin/python tests/package/run.py $(PACKAGE)
 
 .PHONY: clean
 clean: ## remove what was built

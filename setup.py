@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What pyproject.toml can't say: the cffi extension, and the headers inside the package."""
+"""What pyproject.toml can't say: the cffi extension, and the C core inside the package."""
 
 import platform
 import shutil
@@ -9,26 +9,30 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
+PUBLIC_HEADERS = ("kthread.h", "kthread_worker.h", "pykworker.h")
 
 
-class BuildWithHeaders(build_py):
-    """Put the public headers where `pykworker.get_include()` finds them once installed."""
+class BuildWithCore(build_py):
+    """Put the core where `pykworker.get_include()` and `get_sources()` find it once installed."""
 
     def run(self) -> None:
         super().run()
         if self.editable_mode:
             return
-        target = Path(self.build_lib) / "pykworker" / "include"
-        target.mkdir(parents=True, exist_ok=True)
-        for name in ("kthread.h", "kthread_worker.h", "pykworker.h"):
-            shutil.copy2(ROOT / "src" / name, target / name)
+        core = sorted((ROOT / "src").glob("*.[ch]"))
+        public = [ROOT / "src" / name for name in PUBLIC_HEADERS]
+        for folder, paths in (("include", public), ("src", core)):
+            target = Path(self.build_lib) / "pykworker" / folder
+            target.mkdir(parents=True, exist_ok=True)
+            for path in paths:
+                shutil.copy2(path, target)
 
 
 # PyPy has no C API worth the name: there the package is pykworker.pure alone.
 native = platform.python_implementation() == "CPython"
 
 setup(
-    cmdclass={"build_py": BuildWithHeaders},
+    cmdclass={"build_py": BuildWithCore},
     cffi_modules=["build_ffi.py:ffibuilder"] if native else [],
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if native else {},
 )

@@ -15,7 +15,8 @@
 :data:`backend` says what serves: "native", the C core; or "pure", :mod:`pykworker.pure`, where
 the extension module is missing.
 
-For other extension modules there are, with "native": :func:`get_include` and the capsule
+For other programs in C there are :func:`get_include` and :func:`get_sources`; for other extension
+modules that share this package's workers, with "native": :func:`get_include` and the capsule
 ``_C_API``, which ``pykworker.h`` describes; and for cffi :func:`get_ffibuilder`,
 :func:`worker_pointer`, :data:`ffi` and :data:`lib`, whose public names are those of
 ``kthread_worker.h``.
@@ -122,6 +123,7 @@ __all__ = [
     "backend",
     "current_work",
     "get_include",
+    "get_sources",
     "lock_memory",
     "should_stop",
     "trace",
@@ -147,3 +149,22 @@ def get_include() -> str:
         if (folder / "kthread_worker.h").is_file():
             return os.fspath(folder)
     raise FileNotFoundError("pykworker's headers are not installed")
+
+
+def get_sources() -> list[str]:
+    """The paths of the core's ``.c`` files, to compile into a program or another module.
+
+    They go with :func:`get_include` and ``-pthread``; C11 and POSIX are all that they take. A core
+    that is compiled in knows nothing of this package's: its workers are its own.
+
+    Raises FileNotFoundError when the sources are not there.
+
+    >>> import pathlib
+    >>> "kthread_worker.c" in [pathlib.Path(source).name for source in kw.get_sources()]
+    True
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package / "src", package.parent / "src"):
+        if (folder / "kthread_worker.c").is_file():
+            return [os.fspath(source) for source in sorted(folder.glob("*.c"))]
+    raise FileNotFoundError("pykworker's C sources are not installed")

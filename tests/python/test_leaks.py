@@ -152,6 +152,11 @@ def _(env):
     getattr(env.kw, "get_include", int)()
 
 
+@entry("get_sources")
+def _(env):
+    getattr(env.kw, "get_sources", int)()
+
+
 @entry("get_ffibuilder")
 def _(env):
     getattr(env.kw, "get_ffibuilder", int)()

@@ -17,7 +17,7 @@ CLASSES = [
 FUNCTIONS = ["current_work", "lock_memory", "should_stop", "trace"]
 NAMES = {*CLASSES, *FUNCTIONS, "CANCEL", "DeadlockError", "backend"}
 NATIVE_ONLY = {
-    "get_include", "__version__", "ffi", "lib", "get_ffibuilder", "worker_pointer",
+    "get_include", "get_sources", "__version__", "ffi", "lib", "get_ffibuilder", "worker_pointer",
 }  # fmt: skip
 MEMBERS = {
     "Worker": {

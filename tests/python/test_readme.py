@@ -47,7 +47,8 @@ def test_c_example_compiles_and_runs(tmp_path):
     import pykworker
 
     (tmp_path / "example.c").write_text(block("c"))
-    core = [str(path) for path in sorted((ROOT / "src").glob("*.c"))]
+    core = pykworker.get_sources()
+    assert [Path(path).name for path in core] == sorted(p.name for p in ROOT.glob("src/*.c"))
     command = [compiler, "-std=c11", "-Wall", "-Wextra", "-Werror", "-pthread"]
     command += [f"-I{pykworker.get_include()}", "-o", str(tmp_path / "example")]
     subprocess.run([*command, str(tmp_path / "example.c"), *core], check=True)
