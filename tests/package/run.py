@@ -102,8 +102,8 @@ def look_at_sdist(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     for needed in (
-        "src/kthread_worker.c", "src/kthread_worker.h", "build_ffi.py", "pyproject.toml", "Makefile",
-        "LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md",
+        "src/kthread_worker.c", "src/kthread_worker.h", "build_ffi.py", "pyproject.toml",
+        "Makefile", "LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md",
         "pykworker/_binding/core.cdef", "tests/c/Makefile", "tests/python/helpers.py",
         "tests/model/run.py", "benchmarks/c/Makefile", "examples/Makefile", "docs/conf.py",
     ):  # fmt: skip
@@ -145,8 +145,8 @@ def look_at_metadata(*files: Path) -> None:
 def look_at_cibuildwheel() -> None:
     for platform, expected in IDENTIFIERS.items():
         printed = call(
-            sys.executable, "-m", "cibuildwheel", "--platform", platform, "--print-build-identifiers",
-            ROOT,
+            sys.executable, "-m", "cibuildwheel", "--platform", platform,
+            "--print-build-identifiers", ROOT,
         )  # fmt: skip
         found = {line for line in printed.split() if line.startswith("cp")}
         require(found == expected, f"cibuildwheel would build {sorted(found)} on {platform}")
