@@ -34,8 +34,8 @@ CROSS = {
     "aarch64-linux-gnu.2.17": ("manylinux_2_17_aarch64", "", ELF, 183),
     "x86_64-linux-musl": ("musllinux_1_2_x86_64", "", ELF, 62),
     "aarch64-linux-musl": ("musllinux_1_2_aarch64", "", ELF, 183),
-    "x86_64-macos": ("macosx_13_0_x86_64", "-undefined dynamic_lookup", MACHO, 0x01000007),
-    "aarch64-macos": ("macosx_13_0_arm64", "-undefined dynamic_lookup", MACHO, 0x0100000C),
+    "x86_64-macos.13.0": ("macosx_13_0_x86_64", "-undefined dynamic_lookup", MACHO, 0x01000007),
+    "aarch64-macos.13.0": ("macosx_13_0_arm64", "-undefined dynamic_lookup", MACHO, 0x0100000C),
 }
 
 # What cibuildwheel must find to do; one interpreter, since one wheel serves the later ones.
@@ -192,16 +192,20 @@ def test_from_sdist(out: Path, sdist: Path) -> None:
 def build_for(out: Path, target: str, sdist: Path) -> None:
     platform, flags, magic, machine = CROSS[target]
     compiler = f"{sys.executable} -m ziglang cc -target {target}"
+    # As sysconfig would say it on such a machine; setuptools looks at a macOS module's own version.
+    host = platform.replace("_", "-", 1).replace("_", ".", 1).replace("_", "-", 1)
+    host = host if magic == MACHO else platform
     folder = out / "cross" / target
     shutil.rmtree(folder, ignore_errors=True)
     environment = {
         **os.environ,
         "CC": compiler,
         "LDSHARED": f"{compiler} -shared {flags}",
-        "_PYTHON_HOST_PLATFORM": platform,
+        "_PYTHON_HOST_PLATFORM": host,
     }
     call(
         sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--no-deps",
+        "--no-build-isolation",  # else cffi, which builds it, would be built for that machine too
         "--wheel-dir", folder, sdist, env=environment,
     )  # fmt: skip
     (wheel,) = folder.glob("*.whl")
