@@ -52,6 +52,7 @@ test: test-c test-python ## all tests: of the C core, with sanitizers, and of th
 test-c: ## the tests of the C core; needs no Python
 	$(MAKE) -C tests/c -j$(JOBS) check $(if $(C_VARIANTS),VARIANTS='$(C_VARIANTS)')
 	$(MAKE) -C tests/c headers oneline probes
+	$(MAKE) -C tests/compat check
 
 .PHONY: fuzz
 fuzz: ## the fuzz targets of the C core, each for a while (FUZZ_SECONDS=30)

@@ -9,7 +9,9 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-PUBLIC_HEADERS = ("kthread.h", "kthread_worker.h", "pykworker.h")
+PUBLIC_HEADERS = (
+    "src/kthread.h", "src/kthread_worker.h", "src/pykworker.h", "compat/kthread_compat.h",
+)  # fmt: skip
 
 
 class BuildWithCore(build_py):
@@ -20,7 +22,7 @@ class BuildWithCore(build_py):
         if self.editable_mode:
             return
         core = sorted((ROOT / "src").glob("*.[ch]"))
-        public = [ROOT / "src" / name for name in PUBLIC_HEADERS]
+        public = [ROOT / name for name in PUBLIC_HEADERS]
         for folder, paths in (("include", public), ("src", core)):
             target = Path(self.build_lib) / "pykworker" / folder
             target.mkdir(parents=True, exist_ok=True)

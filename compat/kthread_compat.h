@@ -312,9 +312,6 @@ static KCOMPAT_UNUSED KTHREAD_PRINTF(1, 2) int kcompat_printk(const char *format
 #define pr_fmt(format) format
 #endif
 
-/* The format and its arguments stay together: C11 has no comma that goes away. */
-#define KCOMPAT_FIRST(...) KCOMPAT_FIRST_(__VA_ARGS__, 0)
-#define KCOMPAT_FIRST_(first, ...) first
 #define pr_emerg(...) kcompat_pr(KERN_EMERG, __VA_ARGS__)
 #define pr_alert(...) kcompat_pr(KERN_ALERT, __VA_ARGS__)
 #define pr_crit(...) kcompat_pr(KERN_CRIT, __VA_ARGS__)
@@ -328,9 +325,9 @@ static KCOMPAT_UNUSED KTHREAD_PRINTF(1, 2) int kcompat_printk(const char *format
 #else
 #define pr_debug(...) ((void)(0 && kcompat_pr(KERN_DEBUG, __VA_ARGS__)))
 #endif
-/* __extension__ keeps -pedantic quiet about the comma that goes away. */
+/* The comma goes away where there is nothing behind the format: GNU C, not C11. */
 #define kcompat_pr(level, format, ...) \
-	__extension__ (KTHREAD_COMPAT_PRINTK(level pr_fmt(format), ##__VA_ARGS__))
+	KTHREAD_COMPAT_PRINTK(level pr_fmt(format), ##__VA_ARGS__)
 
 #define KCOMPAT_ONCE(call) __extension__ ({					\
 	static unsigned char once_;						\
@@ -402,15 +399,14 @@ static inline void *kmalloc(size_t size, gfp_t flags)
 	return flags & __GFP_ZERO ? calloc(1, size) : malloc(size);
 }
 
-static inline void *kcalloc(size_t count, size_t size, gfp_t flags)
-{
-	(void)flags;
-	return calloc(count, size); /* NULL when the product is too large */
-}
-
 static inline void *kmalloc_array(size_t count, size_t size, gfp_t flags)
 {
 	return size && count > SIZE_MAX / size ? NULL : kmalloc(count * size, flags);
+}
+
+static inline void *kcalloc(size_t count, size_t size, gfp_t flags)
+{
+	return kmalloc_array(count, size, flags | __GFP_ZERO);
 }
 
 static inline void *kmemdup(const void *from, size_t size, gfp_t flags)
@@ -1158,7 +1154,8 @@ static inline int kcompat_sched(struct kthread *k, int policy, int priority, int
 	attr.nice = nice_value;
 	result = kthread_set_scheduler(k, &attr);
 	if (result)
-		pr_warn("%s: policy %d, priority %d refused (%s); CAP_SYS_NICE, RLIMIT_RTPRIO and RLIMIT_NICE decide\n",
+		pr_warn("%s: policy %d, priority %d refused (%s); "
+			"CAP_SYS_NICE, RLIMIT_RTPRIO and RLIMIT_NICE decide\n",
 			k ? kthread_name(k) : "no thread", policy, priority, strerror(-result));
 	return result;
 }
@@ -1217,6 +1214,8 @@ static inline struct kthread_worker *kcompat_worker_asleep(struct kthread_worker
 
 #ifdef KTHREAD_COMPAT_BEFORE_6_14
 #define kthread_create_worker(flags, ...) kthread_run_worker((flags), __VA_ARGS__)
+#define KCOMPAT_FIRST(...) KCOMPAT_FIRST_(__VA_ARGS__, 0)
+#define KCOMPAT_FIRST_(first, ...) first
 /* Its format took arguments of the caller's: the number of the CPU, as a rule; that is put in. */
 #define kthread_create_worker_on_cpu(cpu, flags, ...) \
 	kthread_run_worker_on_cpu((cpu), (flags), (KCOMPAT_FIRST(__VA_ARGS__)))

@@ -136,7 +136,8 @@ def get_include() -> str:
     """The directory of the headers, for C that uses the core.
 
     ``kthread_worker.h`` and ``kthread.h`` are the core's; ``pykworker.h`` is for extension modules
-    that queue works in C on a worker that was made in Python.
+    that queue works in C on a worker that was made in Python. An installed package has
+    ``kthread_compat.h`` there as well, for code written for the kernel.
 
     Raises FileNotFoundError when the headers are not there.
 
