@@ -119,21 +119,29 @@ static UNUSED void pin_to(int cpu)
 		perror("sched_setaffinity");
 }
 
-static UNUSED void print_machine(void)
+static UNUSED const char *machine_model(void)
 {
-	char line[256], model[200] = "unknown processor";
+	static char model[200] = "unknown processor";
+	char line[256];
 	FILE *file = fopen("/proc/cpuinfo", "r");
-	struct utsname uts;
-	time_t now = time(NULL);
 
 	while (file && fgets(line, sizeof(line), file))
 		if (sscanf(line, "model name : %199[^\n]", model) == 1)
 			break;
 	if (file)
 		fclose(file);
-	strftime(line, sizeof(line), "%Y-%m-%d", gmtime(&now));
+	return model;
+}
+
+static UNUSED void print_machine(void)
+{
+	char day[32];
+	struct utsname uts;
+	time_t now = time(NULL);
+
+	strftime(day, sizeof(day), "%Y-%m-%d", gmtime(&now));
 	uname(&uts);
-	printf("%s; %s, %ld processors; %s %s; compiled by %s\n", line, model,
+	printf("%s; %s, %ld processors; %s %s; compiled by %s\n", day, machine_model(),
 	       sysconf(_SC_NPROCESSORS_ONLN), uts.sysname, uts.release, __VERSION__);
 }
 
