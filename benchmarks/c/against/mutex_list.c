@@ -99,7 +99,7 @@ static void close_queue(void *handle)
 }
 
 static const struct contestant mutex_list = {
-	.name = "mutex + condition", .kind = OPPONENT, .item_bytes = sizeof(struct node),
+	.name = "mutex + condition", .kind = BESIDE, .item_bytes = sizeof(struct node),
 	.version = version, .open = open_queue, .produce = produce, .close = close_queue,
 };
 CONTESTANT(mutex_list)

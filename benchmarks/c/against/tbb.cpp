@@ -61,7 +61,7 @@ const struct contestant entry = [] {
 	struct contestant c = {};
 
 	c.name = "oneTBB bounded queue";
-	c.kind = OPPONENT;
+	c.kind = BESIDE;
 	c.item_bytes = sizeof(struct job *);
 	c.version = version;
 	c.open = open_queue;
