@@ -13,6 +13,7 @@ C_VARIANTS ?=
 TEST_EXTRA ?= test
 BENCH_EXTRA ?= bench
 BENCH ?=
+BENCH_C ?=
 LATENCY ?=
 MODEL ?=
 PACKAGE ?=
@@ -42,8 +43,8 @@ latency: $(STAMP)-$(BENCH_EXTRA) ## how late periodic ticks begin (LATENCY="--co
 	$(VENV)/bin/python -m pykworker latency $(LATENCY)
 
 .PHONY: bench-c
-bench-c: ## the benchmarks of the C core; needs no Python
-	$(MAKE) -C benchmarks/c run
+bench-c: ## the C core against other libraries; needs no Python (BENCH_C="--quick --json FILE")
+	$(MAKE) -C benchmarks/c against ARGS='$(BENCH_C)'
 
 .PHONY: test
 test: test-c test-python ## all tests: of the C core, with sanitizers, and of the package

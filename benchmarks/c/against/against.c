@@ -454,8 +454,9 @@ static bool takes_part(const struct test *test, const struct contestant *c)
 	case COALESCE:
 		return c->produce && (test->what == BURST || !strstr(c->name, "batch"));
 	case TRIP:
-		return (c->trip || c->produce) && !(c->one_cpu_never && test->own == test->others &&
-		       test->own >= 0) && !strstr(c->name, "batch") && !strstr(c->name, "bulk in");
+		/* Not pinned, both may be put on one CPU as well. */
+		return (c->trip || c->produce) && !(c->one_cpu_never && test->own == test->others) &&
+		       !strstr(c->name, "batch") && !strstr(c->name, "bulk in");
 	default:
 		return c->kind != LIMIT && !strstr(c->name, "batch") && !strstr(c->name, "bulk in");
 	}
