@@ -77,16 +77,10 @@ struct contestant {
 	 * NULL: it cannot merge requests, and runs as many jobs.
 	 */
 	void (*coalesce)(void *handle, unsigned int requests);
-	/*
-	 * Delays: arms @count timers far off and takes them back; arms as many for now and runs
-	 * them all. NULL: it has no timers.
-	 */
-	void (*arm_cancel)(void *handle, unsigned int count);
-	void (*arm_expire)(void *handle, unsigned int count);
 	void (*close)(void *handle);
 };
 
-/* Each file adds its own before main. */
+/* Each file adds its own, before main. */
 void enter_contestant(const struct contestant *contestant);
 
 #define CONTESTANT(c) \

@@ -99,40 +99,6 @@ static void coalesce(void *handle, unsigned int requests)
 		die("kthread_flush_work");
 }
 
-static struct kthread_delayed_work *delayed_works(unsigned int count)
-{
-	struct kthread_delayed_work *works = zeroed(count * sizeof(*works));
-
-	for (unsigned int i = 0; i < count; i++)
-		kthread_init_delayed_work(&works[i], run);
-	return works;
-}
-
-static void arm_cancel(void *handle, unsigned int count)
-{
-	static struct kthread_delayed_work *works;
-	struct ours *o = handle;
-
-	if (!works)
-		works = delayed_works(count);
-	for (unsigned int i = 0; i < count; i++)
-		kthread_queue_delayed_work(o->worker, &works[i], 1000000000000ull + i);
-	for (unsigned int i = 0; i < count; i++)
-		if (!kthread_cancel_delayed_work(&works[i]))
-			die("kthread_cancel_delayed_work");
-}
-
-static void arm_expire(void *handle, unsigned int count)
-{
-	static struct kthread_delayed_work *works;
-	struct ours *o = handle;
-
-	if (!works)
-		works = delayed_works(count);
-	for (unsigned int i = 0; i < count; i++)
-		kthread_queue_delayed_work(o->worker, &works[i], 1);
-}
-
 static void close_ours(void *handle)
 {
 	struct ours *o = handle;
@@ -146,8 +112,7 @@ static const struct contestant ours = {
 	.name = "kthread_worker", .kind = OURS, .polls = true,
 	.item_bytes = sizeof(struct kthread_work),
 	.version = version, .open = open_default, .produce = produce, .trip = trip,
-	.coalesce = coalesce, .arm_cancel = arm_cancel, .arm_expire = arm_expire,
-	.close = close_ours,
+	.coalesce = coalesce, .close = close_ours,
 };
 CONTESTANT(ours)
 
