@@ -455,7 +455,8 @@ static bool takes_part(const struct test *test, const struct contestant *c)
 		return c->produce && (test->what == BURST || !strstr(c->name, "batch"));
 	case TRIP:
 		/* Not pinned, both may be put on one CPU as well. */
-		return (c->trip || c->produce) && !(c->one_cpu_never && test->own == test->others) &&
+		return (c->trip || c->produce) &&
+		       !(c->one_cpu_never && test->own == test->others) &&
 		       !strstr(c->name, "batch") && !strstr(c->name, "bulk in");
 	default:
 		return c->kind != LIMIT && !strstr(c->name, "batch") && !strstr(c->name, "bulk in");
@@ -656,7 +657,8 @@ static void print_test(unsigned int t, bool csv)
 		base = quickest(t, OURS);
 	if (!csv)
 		printf("\n%s, %s\n%-32s %12s %12s %12s %10s%s\n", tests[t].name, tests[t].unit, "",
-		       "median", "1/4", "3/4", "to ours", tests[t].what == COALESCE ? "       runs" : "");
+		       "median", "1/4", "3/4", "to ours",
+		       tests[t].what == COALESCE ? "       runs" : "");
 	for (unsigned int i = 0; i < field_size; i++) {
 		const struct samples *s = &results[t][i].samples;
 
@@ -730,7 +732,8 @@ static bool write_json(FILE *file, bool partial, bool quick, unsigned int works,
 
 			if (!s->count)
 				continue;
-			fprintf(file, "%s\n  {\"case\": \"%s\", \"unit\": \"%s\", \"name\": \"%s\", "
+			fprintf(file, "%s\n  {\"case\": \"%s\", \"unit\": \"%s\", "
+				"\"name\": \"%s\", "
 				"\"median\": %.1f, \"quartiles\": [%.1f, %.1f], \"samples\": [",
 				comma, tests[t].name, tests[t].unit, field[i]->name, quarter(s, 2),
 				quarter(s, 1), quarter(s, 3));
@@ -744,7 +747,8 @@ static bool write_json(FILE *file, bool partial, bool quick, unsigned int works,
 		const struct verdict *v = &verdicts[i];
 
 		fprintf(file, "%s\n  {\"case\": \"%s\", \"of\": \"%s\", \"to\": \"%s\", "
-			"\"value\": %.3f, \"quartiles\": [%.3f, %.3f], \"must\": %.2f, \"met\": %s}",
+			"\"value\": %.3f, \"quartiles\": [%.3f, %.3f], "
+			"\"must\": %.2f, \"met\": %s}",
 			i ? "," : "", v->test, v->of, v->to ? v->to : "", v->value, v->low, v->high,
 			v->must, v->met ? "true" : "false");
 	}
@@ -886,7 +890,8 @@ int main(int argc, char **argv)
 	if (!csv) {
 		print_machine();
 		printf("load %.2f%s; %u jobs a burst, %u repetitions%s\n", load,
-		       load > (double)sysconf(_SC_NPROCESSORS_ONLN) / 2 ? " (BUSY: distrust it)" : "",
+		       load > (double)sysconf(_SC_NPROCESSORS_ONLN) / 2 ?
+		       " (BUSY: distrust it)" : "",
 		       works, repeat, quick ? "; QUICK, for a look and not for a quotation" : "");
 	} else {
 		printf("case,name,median,q1,q3\n");

@@ -11,7 +11,8 @@ namespace asio = boost::asio;
 		BOOST_VERSION % 100
 #else
 #include <asio.hpp>
-#define VERSION "Asio %d.%d.%d", ASIO_VERSION / 100000, ASIO_VERSION / 100 % 1000, ASIO_VERSION % 100
+#define VERSION "Asio %d.%d.%d", ASIO_VERSION / 100000, ASIO_VERSION / 100 % 1000, \
+		ASIO_VERSION % 100
 #endif
 
 #include <cstdio>
