@@ -23,7 +23,9 @@ class BuildWithCore(build_py):
             return
         core = sorted((ROOT / "src").glob("*.[ch]"))
         public = [ROOT / name for name in PUBLIC_HEADERS]
-        for folder, paths in (("include", public), ("src", core)):
+        linux = sorted((ROOT / "compat" / "linux").glob("*.h"))
+        places = (("include", public), ("include/compat/linux", linux), ("src", core))
+        for folder, paths in places:
             target = Path(self.build_lib) / "pykworker" / folder
             target.mkdir(parents=True, exist_ok=True)
             for path in paths:

@@ -4,6 +4,9 @@
  *
  *	#include "kthread_compat.h"	// instead of the lines with <linux/...>
  *
+ * or leave those lines: the headers in linux/ beside this one have the names that are not the
+ * system's own, and include it.
+ *
  * It includes kthread_worker.h and gives the names of it that depart from the kernel's
  * their kernel meaning: an ERR_PTR where the core has NULL and errno, jiffies where it has
  * nanoseconds. The other names, container_of to WARN_ON_ONCE, are those that users of a
@@ -488,6 +491,8 @@ struct list_head {
 	struct list_head *next, *prev;
 };
 
+/* <sys/queue.h> has another one. */
+#undef LIST_HEAD
 #define LIST_HEAD_INIT(name) { &(name), &(name) }
 #define LIST_HEAD(name) struct list_head name = LIST_HEAD_INIT(name)
 
@@ -833,7 +838,7 @@ struct kcompat_waiter {
 };
 
 struct completion {
-	unsigned int done;		/* tokens; UINT_MAX: for all; under lock, as what follows */
+	unsigned int done;	/* tokens; UINT_MAX: for all; under lock, as what follows */
 	struct mutex lock;
 	struct kcompat_waiter *first;
 };
@@ -1179,6 +1184,54 @@ static inline int kcompat_setscheduler(struct kthread *k, int policy,
 	return kcompat_sched(k, policy, param->sched_priority, KTHREAD_INHERIT);
 }
 
+/* ---- sets of CPUs ---- */
+
+#define KCOMPAT_CPUS 1024u
+
+struct cpumask {
+	DECLARE_BITMAP(bits, KCOMPAT_CPUS);
+};
+
+typedef struct cpumask cpumask_t;
+
+static inline void cpumask_clear(struct cpumask *mask)
+{
+	memset(mask, 0, sizeof(*mask));
+}
+
+static inline void cpumask_set_cpu(unsigned int cpu, struct cpumask *mask)
+{
+	if (!WARN_ON_ONCE(cpu >= KCOMPAT_CPUS))
+		set_bit(cpu, mask->bits);
+}
+
+static inline bool cpumask_test_cpu(unsigned int cpu, const struct cpumask *mask)
+{
+	return cpu < KCOMPAT_CPUS && test_bit(cpu, mask->bits);
+}
+
+static inline const struct cpumask *kcompat_only(struct cpumask *mask, unsigned int cpu)
+{
+	cpumask_set_cpu(cpu, mask);
+	return mask;
+}
+
+/* Lives to the end of the block that it stands in. */
+#define cpumask_of(cpu) kcompat_only(&(struct cpumask){ { 0 } }, (cpu))
+
+/* Returns 0 or -errno, as the kernel's: EINVAL for a set of none that may be used. */
+static inline int set_cpus_allowed_ptr(struct kthread *k, const struct cpumask *mask)
+{
+	char list[KCOMPAT_CPUS * 5 + 1] = "";
+	size_t used = 0;
+
+	for (unsigned int cpu = 0; cpu < KCOMPAT_CPUS; cpu++)
+		if (cpumask_test_cpu(cpu, mask))
+			used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%u",
+						 used ? "," : "", cpu);
+	return kthread_set_cpus(k, list);
+}
+
 /* Of a task the kernel's, of a pid_t the C library's. */
 #define sched_setscheduler(who, policy, param)					\
 	_Generic((who), struct kthread *: kcompat_setscheduler,			\
@@ -1243,6 +1296,26 @@ static inline bool kcompat_mod_delayed_work(struct kthread_worker *worker,
 /* Not like functions, so that what takes their address gets jiffies as well. */
 #define kthread_queue_delayed_work kcompat_queue_delayed_work
 #define kthread_mod_delayed_work kcompat_mod_delayed_work
+
+/*
+ * Void in the kernel, which hangs where the core returns an error; code that drops the result
+ * must not take that for a flush. So it is said aloud, and returned all the same.
+ */
+static inline int kcompat_told(int error, const char *call)
+{
+	if (unlikely(error))
+		pr_warn("WARNING: %s: %s\n", call, strerror(-error));
+	return error;
+}
+
+#define kthread_flush_work(work) \
+	kcompat_told((kthread_flush_work)(work), "kthread_flush_work")
+#define kthread_flush_worker(worker) \
+	kcompat_told((kthread_flush_worker)(worker), "kthread_flush_worker")
+#define kthread_destroy_worker(worker) \
+	kcompat_told((kthread_destroy_worker)(worker), "kthread_destroy_worker")
+#define kthread_bind(task, cpu) \
+	kcompat_told((kthread_bind)((task), (cpu)), "kthread_bind")
 
 #define DEFINE_KTHREAD_WORKER_ONSTACK(worker) DEFINE_KTHREAD_WORKER(worker)
 

@@ -576,3 +576,49 @@ TEST(small_things)
 	CHECK_EQ(ktime_us_delta(ms_to_ktime(3), ms_to_ktime(1)), 2000);
 	CHECK_EQ(schedule_timeout(-1), 0);
 }
+
+TEST(source_that_keeps_its_includes_compiles_and_serves)
+{
+	CHECK_EQ(unchanged_serves(10), 10);
+}
+
+static void flush_own_worker(struct kthread_work *work)
+{
+	kthread_flush_worker(kthread_work_worker(work));
+}
+
+TEST(flush_that_cannot_be_is_said_aloud)
+{
+	struct kthread_worker *worker = kthread_run_worker(0, "circle");
+	DEFINE_KTHREAD_WORK(work, flush_own_worker);
+	int before = atomic_load(&messages);
+
+	CHECK(!IS_ERR(worker));
+	CHECK(kthread_queue_work(worker, &work));
+	CHECK_EQ(kthread_flush_work(&work), 0);
+	CHECK_EQ(atomic_load(&messages), before + 1);
+	CHECK(strstr(last_message, "kthread_flush_worker"));
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
+
+TEST(set_of_cpus_is_the_threads)
+{
+	struct kthread_worker *worker = kthread_create_worker(0, "cpus");
+	unsigned int cpu = (unsigned int)sched_getcpu();
+	struct cpumask mask;
+	char list[64], one[16];
+
+	CHECK(!IS_ERR(worker));
+	snprintf(one, sizeof(one), "%u", cpu);
+	CHECK_EQ(set_cpus_allowed_ptr(worker->task, cpumask_of(cpu)), 0);
+	CHECK((kthread_get_cpus)(worker->task, list, sizeof(list)) > 0);
+	CHECK(!strcmp(list, one));
+	cpumask_clear(&mask);
+	CHECK_EQ(set_cpus_allowed_ptr(worker->task, &mask), -EINVAL);
+	cpumask_set_cpu(cpu, &mask);
+	CHECK(cpumask_test_cpu(cpu, &mask));
+	CHECK(!cpumask_test_cpu(cpu + 1, &mask));
+	CHECK_EQ(set_cpus_allowed_ptr(worker->task, &mask), 0);
+	CHECK_EQ(kthread_bind(worker->task, cpu), 0);
+	kthread_destroy_worker(worker);
+}
