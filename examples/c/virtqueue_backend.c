@@ -641,8 +641,10 @@ static void add(struct result *sum, const struct result *part)
 
 static void show(const char *name, const struct result *r)
 {
-	double all = r->requests ? 2.0 * (double)r->requests : 1;
+	double all = 2.0 * (double)r->requests;
 
+	if (!r->requests)
+		return;
 	printf("%-22s %9.0f requests/s; %llu requests: %llu kicks, %llu works queued, %llu run, "
 	       "%llu calls; %.1f %% of notifications saved\n", name,
 	       (double)r->requests * 1e9 / (double)(r->ns ? r->ns : 1),
