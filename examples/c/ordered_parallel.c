@@ -307,7 +307,7 @@ int main(int argc, char **argv)
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	unsigned int workers = cpus > 1 ? (unsigned int)cpus : 2;
 	uint64_t count = 4000, hashed = 0, *known;
-	double serially, took, alone = 0;
+	double serially, took = 0, alone = 0;
 	struct item *items;
 	bool good = true;
 
