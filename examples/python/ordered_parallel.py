@@ -171,11 +171,10 @@ def check() -> None:
         assert [next(results) for _ in range(3)] == [0, 1, 4]
         assert next(taken) == 8  # three were asked for, five are ahead
         try:
-            next(results)
+            late = next(results)
         except ValueError as error:
-            assert error.args == (3,)
-        else:
-            raise AssertionError("the error was lost")
+            late = error.args
+        assert late == (3,), "the error is not in its place"
     assert refused > 0
     print("100 items in order, errors in their places; full", refused > 0)
 
@@ -187,27 +186,27 @@ def measure(count: int, rounds: int) -> None:
     expected = [pack(data) for data in blocks]
     # A process that was forked beside threads could hang: so others start it.
     processes = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-    with OrderedParallel(pack, workers=workers) as stage, ThreadPoolExecutor(workers) as threads:
-        with processes:
+    ordered, pool_of_threads = OrderedParallel(pack, workers=workers), ThreadPoolExecutor(workers)
+    with ordered as stage, pool_of_threads as threads, processes:
 
-            def pool(executor: Executor, chunk: int) -> Callable[[], Iterator[bytes]]:
-                return lambda: executor.map(pack, blocks, chunksize=chunk)
+        def pool(executor: Executor, chunk: int) -> Callable[[], Iterator[bytes]]:
+            return lambda: executor.map(pack, blocks, chunksize=chunk)
 
-            ways: dict[str, Callable[[], Iterator[bytes]]] = {
-                "OrderedParallel.map": lambda: stage.map(blocks),
-                "a plain loop": lambda: map(pack, blocks),
-                "ThreadPoolExecutor.map": pool(threads, 1),
-                "ProcessPoolExecutor.map, chunksize=1": pool(processes, 1),
-                "ProcessPoolExecutor.map, chunksize=16": pool(processes, 16),
-            }
-            times: dict[str, list[float]] = {name: [] for name in ways}
-            for number in range(rounds + 1):  # the first starts the threads and processes
-                for name, way in ways.items():
-                    begin = time.perf_counter()
-                    results = list(way())
-                    if number:
-                        times[name].append(time.perf_counter() - begin)
-                    assert results == expected, f"{name}: wrong, or out of order"
+        ways: dict[str, Callable[[], Iterator[bytes]]] = {
+            "OrderedParallel.map": lambda: stage.map(blocks),
+            "a plain loop": lambda: map(pack, blocks),
+            "ThreadPoolExecutor.map": pool(threads, 1),
+            "ProcessPoolExecutor.map, chunksize=1": pool(processes, 1),
+            "ProcessPoolExecutor.map, chunksize=16": pool(processes, 16),
+        }
+        times: dict[str, list[float]] = {name: [] for name in ways}
+        for number in range(rounds + 1):  # the first starts the threads and processes
+            for name, way in ways.items():
+                begin = time.perf_counter()
+                results = list(way())
+                if number:
+                    times[name].append(time.perf_counter() - begin)
+                assert results == expected, f"{name}: wrong, or out of order"
     ours = times["OrderedParallel.map"]
     print(f"{count} blocks of 64 KiB, {workers} workers each; time, and as a multiple of ours:")
     for name, theirs in times.items():

@@ -161,7 +161,7 @@ class Guest(threading.Thread):
     def run(self) -> None:
         try:
             self.talk()
-        except BaseException as error:  # noqa: BLE001, the main thread raises it
+        except BaseException as error:  # the main thread raises it
             self.tally.failure = error
 
     def talk(self) -> None:
@@ -169,9 +169,9 @@ class Guest(threading.Thread):
         for ring in self.rings:
             calls.register(ring.call, select.POLLIN)
         while self.reaped != self.sent or (self.sent[-1] < self.count and not self.stopping):
-            if any([self.reap(i) + self.fill(i) for i in range(len(self.rings))]):
+            if sum(self.reap(i) + self.fill(i) for i in range(len(self.rings))):
                 continue
-            if any([self.ask(i) for i in range(len(self.rings))]):
+            if sum(self.ask(i) for i in range(len(self.rings))):  # all, where any() would stop
                 continue
             ready = calls.poll(1000 * PATIENCE)
             if not ready:

@@ -25,6 +25,12 @@ PRINTED = {
     "anyio_bridge.py": "on asyncio\n" + BRIDGE.format("") + "on trio\n" + BRIDGE.format(""),
     "asyncio_device.py": f"with asyncio's loop\n{ON_ASYNCIO}with uvloop's\n{ON_ASYNCIO}",
     "debounce.py": r"saved 1 time\(s\), 6 words; 5 samples\n",
+    "irq_bottom_half.py": r"(without real-time priority: .*\n)?interrupts by eventfd, .*\n"
+    r"(.* 200 interrupts, \d+ runs; .*\n){2}no cause lost\n",
+    "ordered_parallel.py": r"100 items in order, errors in their places; full True\n"
+    r"32 blocks of 64 KiB, .*\n(  .* ms .*\n){5}all in order\n",
+    "virtqueue_backend.py": r"(cgroups: .*\n)?(.* 2000 requests: .*\n){3}.* times as fast\n"
+    r"nothing lost, nothing twice, every checksum right\n",
     "device_thread.py": r"400 rows; asked 401 times, summarised \d+ times\n",
     "tk_worker.py": r"1000 readings, the last one shown, .* redraws\n",
     "trio_bridge.py": BRIDGE.format("the first: done\n"),
@@ -35,6 +41,8 @@ NEEDED = {
     "tk_worker.py": ("tkinter", "Xvfb"),
     "trio_bridge.py": ("trio",),
 }
+# Those that measure: what they verify is the same.
+QUICK = {"irq_bottom_half.py", "ordered_parallel.py", "virtqueue_backend.py"}
 
 
 def lacking(reason: str) -> None:
@@ -75,7 +83,7 @@ def test_example_runs(kw, name, tmp_path, request):
     text = (EXAMPLES / name).read_text()
     program.write_text(text.replace("import pykworker as kw", f"import {kw.__name__} as kw"))
     result = subprocess.run(
-        [sys.executable, "-W", "error", program],
+        [sys.executable, "-W", "error", program, *(["--quick"] if name in QUICK else [])],
         env=env,
         capture_output=True,
         text=True,
@@ -100,3 +108,54 @@ def test_example_says_what_it_lacks(module, required, status):
         check=False,
     )
     assert (result.returncode, result.stdout) == (status, f"{module} is not installed\n")
+
+
+def test_bottom_half_loses_no_signal(tmp_path):
+    result = subprocess.run(
+        [sys.executable, EXAMPLES / "irq_bottom_half.py", "--quick", "--source", "signal"],
+        capture_output=True,
+        text=True,
+        timeout=2 * LIMIT,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.endswith("no cause lost\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "verified"),
+    [
+        ("irq_bottom_half", ["--source", "eventfd"], "no cause lost, none handled twice"),
+        ("irq_bottom_half", ["--source", "signal"], "no cause lost, none handled twice"),
+        ("ordered_parallel", [], "every result in its turn, every error too"),
+        ("virtqueue_backend", [], "nothing lost, nothing twice, every checksum right"),
+        (
+            "virtqueue_backend",
+            ["--guest-thread"],
+            "nothing lost, nothing twice, every checksum right",
+        ),
+    ],
+)
+def test_c_example_verifies_itself(name, arguments, verified, tmp_path_factory):
+    compiler = shutil.which("cc")
+    if compiler is None:
+        lacking("there is no C compiler")
+    root = EXAMPLES.parents[1]
+    program = tmp_path_factory.getbasetemp() / name
+    if not program.exists():
+        sources = [root / "examples" / "c" / f"{name}.c", *sorted((root / "src").glob("*.c"))]
+        subprocess.run(
+            [compiler, "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", f"-I{root / 'src'}"]
+            + ["-o", program, *sources],
+            timeout=4 * LIMIT,
+            check=True,
+        )
+    result = subprocess.run(
+        [program, "--quick", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=2 * LIMIT,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines()[-1] == verified
