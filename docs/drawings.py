@@ -103,6 +103,27 @@ def life_of_a_work() -> None:
     d.write("life-of-a-work.svg")
 
 
+def virtqueue() -> None:
+    d = Drawing(860, 300, "The queues of two devices on one worker")
+    d.text(110, 30, "the guest", bold=True)
+    d.text(370, 30, "shared memory, eventfds", bold=True)
+    d.text(700, 30, "the device's process", bold=True)
+    d.box(30, 50, 160, 210, "fill, publish", "kick if asked", "", "reap, check")
+    for number in range(4):
+        d.box(280, 50 + 55 * number, 180, 45, f"device {number // 2}, queue {number % 2}")
+        d.arrow((190, 72 + 55 * number), (280, 72 + 55 * number))
+    d.box(590, 50, 220, 60, "poller", "a kick queues a work")
+    d.box(590, 180, 220, 80, "worker", "a work drains its ring,", "calls if asked")
+    d.arrow((460, 72), (590, 72))
+    d.text(525, 66, "kicks")
+    d.arrow((700, 110), (700, 180))
+    d.text(708, 150, "works, in order", "start")
+    d.arrow((590, 222), (460, 222))
+    d.text(525, 216, "calls")
+    d.text(430, 288, "Each side writes into the ring from where on it wants to be told.", faint=True)
+    d.write("virtqueue.svg")
+
+
 def event_loop() -> None:
     d = Drawing(760, 400, "How an event loop and a worker talk")
     d.text(190, 30, "the loop's thread", bold=True)
@@ -206,6 +227,7 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["--record"]:
         record_trace()
     life_of_a_work()
+    virtqueue()
     event_loop()
     loop_thread()
     trace()
