@@ -120,7 +120,9 @@ def virtqueue() -> None:
     d.text(708, 150, "works, in order", "start")
     d.arrow((590, 222), (460, 222))
     d.text(525, 216, "calls")
-    d.text(430, 288, "Each side writes into the ring from where on it wants to be told.", faint=True)
+    d.text(
+        430, 288, "Each side writes into the ring from where on it wants to be told.", faint=True
+    )
     d.write("virtqueue.svg")
 
 

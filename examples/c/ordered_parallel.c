@@ -182,6 +182,10 @@ static int ordered_init(struct ordered *o, ordered_stage_t stage, ordered_delive
 	}
 	if (made < workers)
 		goto no_room;
+	/* Where stages compute on every CPU, a worker that polls would take from them. */
+	kthread_worker_set_busy_poll(o->serialiser, 0);
+	for (unsigned int i = 0; i < workers; i++)
+		kthread_worker_set_busy_poll(o->worker[i], 0);
 	kthread_init_work(&o->serial, ordered_serialise);
 	for (unsigned int i = 0; i < o->window; i++) {
 		kthread_init_work(&o->jobs[i].work, ordered_run);
