@@ -34,6 +34,8 @@ $(STAMP)-%: $(VENV)/bin/python $(SOURCES)
 	$(PIP) install --editable '.[$*]'
 	@touch $@
 
+include packaging/lib.mk
+
 .PHONY: bench
 bench: $(STAMP)-$(BENCH_EXTRA) ## make the virtual environment, install, run the benchmark (BENCH="--quick ...")
 	$(VENV)/bin/python -m pykworker bench $(BENCH)

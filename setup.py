@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What pyproject.toml can't say: the cffi extension, and the C core inside the package."""
+"""What pyproject.toml can't say: the version, the cffi extension, the C core in the package."""
 
 import platform
+import runpy
 import shutil
 from pathlib import Path
 
@@ -13,9 +14,21 @@ PUBLIC_HEADERS = (
     "src/kthread.h", "src/kthread_worker.h", "src/pykworker.h", "compat/kthread_compat.h",
 )  # fmt: skip
 
+# By its path: an import would run the whole package, which is not built yet.
+VERSION: str = runpy.run_path(str(ROOT / "pykworker" / "_version.py"))["__version__"]
+
+VERSION_FILE = f"""\
+# SPDX-License-Identifier: GPL-2.0-only
+# Written by setup.py, from kthread_worker.h.
+__version__ = "{VERSION}"
+"""
+
 
 class BuildWithCore(build_py):
-    """Put the core where `pykworker.get_include()` and `get_sources()` find it once installed."""
+    """Put the core where `pykworker.get_include()` and `get_sources()` find it once installed.
+
+    And the version by itself, so that an import has no header to read.
+    """
 
     def run(self) -> None:
         super().run()
@@ -30,12 +43,15 @@ class BuildWithCore(build_py):
             target.mkdir(parents=True, exist_ok=True)
             for path in paths:
                 shutil.copy2(path, target)
+        version = Path(self.build_lib) / "pykworker" / "_version.py"
+        version.write_text(VERSION_FILE, encoding="utf-8")
 
 
 # PyPy has no C API worth the name: there the package is pykworker.pure alone.
 native = platform.python_implementation() == "CPython"
 
 setup(
+    version=VERSION,
     cmdclass={"build_py": BuildWithCore},
     cffi_modules=["build_ffi.py:ffibuilder"] if native else [],
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if native else {},

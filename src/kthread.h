@@ -32,9 +32,24 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/*
+ * What stands between these two the shared library exports. Its build defines KTHREAD_EXPORT and
+ * hides all else. Elsewhere they are nothing: a shared object that has the core in it, compiled
+ * with -fvisibility=hidden, exports none of it.
+ */
+#ifdef KTHREAD_EXPORT
+#define KTHREAD_API_BEGIN _Pragma("GCC visibility push(default)")
+#define KTHREAD_API_END _Pragma("GCC visibility pop")
+#else
+#define KTHREAD_API_BEGIN
+#define KTHREAD_API_END
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+KTHREAD_API_BEGIN
 
 #if defined(__GNUC__)
 #define KTHREAD_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
@@ -393,6 +408,8 @@ kthread_warn_func_t kthread_set_warn_hook(kthread_warn_func_t hook);
 
 /* kthread_warnings - how many warnings this process has given. */
 unsigned long kthread_warnings(void);
+
+KTHREAD_API_END
 
 #ifdef __cplusplus
 }

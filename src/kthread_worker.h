@@ -52,6 +52,19 @@
  * is over. A work that another thread was queueing at that moment may be pending until it is
  * cancelled or initialised anew. A struct of the caller's own that had no thread is to be
  * initialised anew before its next use.
+ *
+ * What may change
+ *
+ * The interface is what this header and kthread.h declare. Members of structs that are "inside
+ * only", or not for the caller to touch, are none of it, nor is any other header in src/. But
+ * the size and layout of every struct, and what the initialisers put there, are compiled into
+ * the programs that use them. So the ABI is both: the functions, and the layout.
+ *
+ * Until 1.0 a minor version may change either, and CHANGELOG.md says so; a patch version changes
+ * neither. From 1.0 on functions, constants and types are added within a major version, and none
+ * is changed or goes. At any time: whatever breaks a compiled program raises KTHREAD_WORKER_ABI,
+ * the number in the shared library's name, so that the program asks for the library it was made
+ * with. Headers and library, or headers and copied sources, are to be of one version.
  */
 #ifndef KTHREAD_WORKER_H
 #define KTHREAD_WORKER_H
@@ -69,9 +82,19 @@
 #define KTHREAD_ATOMIC(type) _Atomic(type)
 #endif
 
+/* The version, of the core and of the Python package; typed nowhere else. */
+#define KTHREAD_WORKER_VERSION_MAJOR 0
+#define KTHREAD_WORKER_VERSION_MINOR 1
+#define KTHREAD_WORKER_VERSION_PATCH 0
+
+/* The number in the shared library's soname; see "What may change" above. */
+#define KTHREAD_WORKER_ABI 0
+
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+KTHREAD_API_BEGIN
 
 struct kthread_worker;
 struct kthread_work;
@@ -1114,6 +1137,8 @@ void kthread_worker_get_stats(struct kthread_worker *worker, struct kthread_work
 #define queue_kthread_work(worker, work) kthread_queue_work(worker, work)
 #define flush_kthread_work(work) kthread_flush_work(work)
 #define flush_kthread_worker(worker) kthread_flush_worker(worker)
+
+KTHREAD_API_END
 
 #ifdef __cplusplus
 }

@@ -17,6 +17,9 @@
 #include <stdint.h>
 #include <time.h>
 
+/* As KTHREAD_HIDDEN does, of a file that knows nothing of kthreads. */
+#pragma GCC visibility push(hidden)
+
 /*
  * park_wait - sleep while *word is expected
  * @deadline_ns: on park_clock_ns's scale; UINT64_MAX: none
@@ -42,5 +45,7 @@ uint64_t park_deadline(uint64_t timeout_ns);
 
 /* A moment on that clock, at most some 68 years after its beginning, as the system takes it. */
 struct timespec park_timespec(uint64_t ns);
+
+#pragma GCC visibility pop
 
 #endif /* KTHREAD_PARK_H */

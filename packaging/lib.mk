@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The C core as a library, for systems with ELF and GNU tools; CMake serves elsewhere.
+#
+#   make lib                        build/lib/libkthread_worker.a and .so
+#   make install PREFIX= DESTDIR=   also LIBDIR, INCLUDEDIR, MANDIR; sudo where PREFIX wants it
+#   make uninstall                  with the same settings
+#
+# CC, AR, OBJCOPY, CPPFLAGS, CFLAGS, LDFLAGS are respected. KTHREAD_PORTABLE_PARK and
+# NO_KTHREAD_PROBES are given by CPPFLAGS=-D...
+# Both libraries are of position-independent code, so that the static one fits into a plugin.
+
+CFLAGS ?= -O2 -g
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
+INSTALL ?= install
+OBJCOPY ?= $(shell $(CC) -print-prog-name=objcopy)
+# GNU binutils' ar has one name, with a prefix when it is a cross compiler's.
+ifeq ($(origin AR),default)
+AR = $(shell $(CC) -print-prog-name=ar)
+endif
+
+LIB := build/lib
+LIB_VERSION := $(shell packaging/version.sh)
+LIB_ABI := $(shell packaging/version.sh abi)
+LIB_SONAME := libkthread_worker.so.$(LIB_ABI)
+LIB_SHARED := libkthread_worker.so.$(LIB_VERSION)
+LIB_HEADERS := kthread.h kthread_worker.h
+LIB_OBJECTS := $(patsubst src/%.c,$(LIB)/%.o,$(wildcard src/*.c))
+# Not -flto, which CFLAGS may have: in objects of that kind no name can be made local.
+LIB_FLAGS = -std=c11 -Wall -Wextra -fPIC -fvisibility=hidden -DKTHREAD_EXPORT -pthread \
+	$(CPPFLAGS) $(CFLAGS) -fno-lto
+LIB_COMMAND = $(CC) $(LIB_FLAGS) $(LDFLAGS) $(AR) $(OBJCOPY) $(LIB_VERSION) $(LIB_ABI)
+
+.PHONY: lib
+lib: $(LIB)/libkthread_worker.a $(LIB)/libkthread_worker.so ## the C core as a library, static and shared
+
+# Other flags, another compiler: all is built anew.
+$(LIB)/flags: FORCE
+	@mkdir -p $(LIB)
+	@echo '$(subst ','\'',$(LIB_COMMAND))' | cmp -s - $@ || \
+		echo '$(subst ','\'',$(LIB_COMMAND))' > $@
+
+.PHONY: FORCE
+FORCE:
+
+$(LIB)/%.o: src/%.c $(LIB)/flags
+	$(CC) $(LIB_FLAGS) -MMD -MP -c -o $@ $<
+
+# What the parts of the core call of each other is hidden in a shared library, but in an archive it
+# would be in the way of other people's names. So the archive has one object, and in that such
+# names are local.
+$(LIB)/libkthread_worker.a: $(LIB_OBJECTS)
+	$(CC) $(LIB_FLAGS) -r -nostdlib -o $(LIB)/core.all $(LIB_OBJECTS)
+	$(OBJCOPY) --localize-hidden $(LIB)/core.all $(LIB)/libkthread_worker.o
+	@rm -f $@ $(LIB)/core.all
+	$(AR) rcs $@ $(LIB)/libkthread_worker.o
+
+$(LIB)/$(LIB_SHARED): $(LIB_OBJECTS)
+	$(CC) $(LIB_FLAGS) -shared -Wl,-soname,$(LIB_SONAME) $(LDFLAGS) -o $@ $(LIB_OBJECTS)
+
+$(LIB)/libkthread_worker.so: $(LIB)/$(LIB_SHARED)
+	ln -sf $(LIB_SHARED) $(LIB)/$(LIB_SONAME)
+	ln -sf $(LIB_SONAME) $@
+
+-include $(LIB_OBJECTS:.o=.d)
+
+# From one folder of the installation to another, so that the whole may be moved; where one is not
+# below PREFIX, its path as it is.
+relative = $(shell realpath -ms --relative-to='$(2)' '$(1)')
+inside = $(filter $(PREFIX)/%,$(1))
+PC_PREFIX = $(if $(call inside,$(LIBDIR)),$${pcfiledir}/$(call relative,$(PREFIX),$(LIBDIR)/pkgconfig),$(PREFIX))
+PC_LIBDIR = $(if $(call inside,$(LIBDIR)),$${prefix}/$(call relative,$(LIBDIR),$(PREFIX)),$(LIBDIR))
+PC_INCLUDEDIR = $(if $(call inside,$(INCLUDEDIR)),$${prefix}/$(call relative,$(INCLUDEDIR),$(PREFIX)),$(INCLUDEDIR))
+POINTER_SIZE = $(shell echo __SIZEOF_POINTER__ | $(CC) $(CPPFLAGS) $(CFLAGS) -E -P -x c -)
+CMAKE_DIR = $(LIBDIR)/cmake/kthread_worker
+fill = sed -e 's|@PC_PREFIX@|$(PC_PREFIX)|' -e 's|@PC_LIBDIR@|$(PC_LIBDIR)|' \
+	-e 's|@PC_INCLUDEDIR@|$(PC_INCLUDEDIR)|' -e 's|@PROJECT_VERSION@|$(LIB_VERSION)|' \
+	-e 's|@ABI@|$(LIB_ABI)|' -e 's|@POINTER_SIZE@|$(POINTER_SIZE)|' \
+	-e 's|@INCLUDEDIR_FROM_HERE@|$(call relative,$(INCLUDEDIR),$(CMAKE_DIR))|'
+
+.PHONY: install
+install: lib ## install the C library (PREFIX=/usr/local DESTDIR= LIBDIR=)
+	$(INSTALL) -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(CMAKE_DIR)' '$(DESTDIR)$(INCLUDEDIR)'
+	$(INSTALL) -m 644 $(addprefix src/,$(LIB_HEADERS)) '$(DESTDIR)$(INCLUDEDIR)'
+	$(INSTALL) -m 644 $(LIB)/libkthread_worker.a '$(DESTDIR)$(LIBDIR)'
+	$(INSTALL) -m 755 $(LIB)/$(LIB_SHARED) '$(DESTDIR)$(LIBDIR)'
+	ln -sf $(LIB_SHARED) '$(DESTDIR)$(LIBDIR)/$(LIB_SONAME)'
+	ln -sf $(LIB_SONAME) '$(DESTDIR)$(LIBDIR)/libkthread_worker.so'
+	$(fill) packaging/kthread_worker.pc.in > '$(DESTDIR)$(LIBDIR)/pkgconfig/kthread_worker.pc'
+	for name in config config-version targets; do \
+		$(fill) packaging/kthread_worker-$$name.cmake \
+			> '$(DESTDIR)$(CMAKE_DIR)'/kthread_worker-$$name.cmake || exit; \
+	done
+
+.PHONY: uninstall
+uninstall: ## remove what make install with the same settings has put there
+	rm -f $(addprefix '$(DESTDIR)$(INCLUDEDIR)'/,$(LIB_HEADERS)) \
+		$(addprefix '$(DESTDIR)$(LIBDIR)'/,libkthread_worker.a libkthread_worker.so \
+			$(LIB_SONAME) $(LIB_SHARED) pkgconfig/kthread_worker.pc)
+	rm -rf '$(DESTDIR)$(CMAKE_DIR)'
