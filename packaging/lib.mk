@@ -23,8 +23,8 @@ AR = $(shell $(CC) -print-prog-name=ar)
 endif
 
 LIB := build/lib
-LIB_VERSION := $(shell packaging/version.sh)
-LIB_ABI := $(shell packaging/version.sh abi)
+LIB_VERSION := $(shell packaging/about.sh)
+LIB_ABI := $(shell packaging/about.sh abi)
 LIB_SONAME := libkthread_worker.so.$(LIB_ABI)
 LIB_SHARED := libkthread_worker.so.$(LIB_VERSION)
 LIB_HEADERS := kthread.h kthread_worker.h

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-# The version, as the header has it; with "abi" the number in the soname.
+# The version, as the header has it; with "abi" the number in the soname, with "sources"
+# the sources, which Meson has no pattern for.
 set -eu
 header=$(dirname "$0")/../src/kthread_worker.h
 value() {
@@ -12,6 +13,10 @@ value() {
 case ${1-} in
 abi)
 	value ABI
+	;;
+sources)
+	cd "$(dirname "$0")/.."
+	ls src/*.c
 	;;
 *)
 	major=$(value VERSION_MAJOR)
