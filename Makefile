@@ -17,6 +17,7 @@ BENCH_C ?=
 LATENCY ?=
 MODEL ?=
 PACKAGE ?=
+EMBED ?=
 TESTS ?=
 
 .DEFAULT_GOAL := help

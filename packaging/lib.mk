@@ -3,7 +3,7 @@
 # The C core as a library, for systems with ELF and GNU tools; CMake serves elsewhere.
 #
 #   make lib                        build/lib/libkthread_worker.a and .so
-#   make install PREFIX= DESTDIR=   also LIBDIR, INCLUDEDIR, MANDIR; sudo where PREFIX wants it
+#   make install PREFIX= DESTDIR=   also LIBDIR, INCLUDEDIR, MANDIR
 #   make uninstall                  with the same settings
 #
 # CC, AR, OBJCOPY, CPPFLAGS, CFLAGS, LDFLAGS are respected. KTHREAD_PORTABLE_PARK and
@@ -81,8 +81,19 @@ fill = sed -e 's|@PC_PREFIX@|$(PC_PREFIX)|' -e 's|@PC_LIBDIR@|$(PC_LIBDIR)|' \
 	-e 's|@ABI@|$(LIB_ABI)|' -e 's|@POINTER_SIZE@|$(POINTER_SIZE)|' \
 	-e 's|@INCLUDEDIR_FROM_HERE@|$(call relative,$(INCLUDEDIR),$(CMAKE_DIR))|'
 
+# The manual pages take a Python, of any kind; nothing else here does.
+MAN := build/man
+HAVE_PYTHON := $(shell command -v $(PYTHON))
+
+.PHONY: man
+man: $(MAN)/made ## the manual pages of the C functions, into build/man
+
+$(MAN)/made: packaging/man.py $(LIB_HEADERS:%=src/%)
+	$(PYTHON) packaging/man.py $(MAN)
+	@touch $@
+
 .PHONY: install
-install: lib ## install the C library (PREFIX=/usr/local DESTDIR= LIBDIR=)
+install: lib $(if $(HAVE_PYTHON),man) ## install the C library (PREFIX=/usr/local DESTDIR= LIBDIR=)
 	$(INSTALL) -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(CMAKE_DIR)' '$(DESTDIR)$(INCLUDEDIR)'
 	$(INSTALL) -m 644 $(addprefix src/,$(LIB_HEADERS)) '$(DESTDIR)$(INCLUDEDIR)'
 	$(INSTALL) -m 644 $(LIB)/libkthread_worker.a '$(DESTDIR)$(LIBDIR)'
@@ -94,10 +105,26 @@ install: lib ## install the C library (PREFIX=/usr/local DESTDIR= LIBDIR=)
 		$(fill) packaging/kthread_worker-$$name.cmake \
 			> '$(DESTDIR)$(CMAKE_DIR)'/kthread_worker-$$name.cmake || exit; \
 	done
+ifeq ($(HAVE_PYTHON),)
+	@echo 'no manual pages: there is no $(PYTHON) to make them'
+else
+	$(INSTALL) -d '$(DESTDIR)$(MANDIR)/man3' '$(DESTDIR)$(MANDIR)/man7'
+	for page in $(MAN)/man*/*; do \
+		to='$(DESTDIR)$(MANDIR)'/$${page#$(MAN)/}; \
+		if [ -h $$page ]; then ln -sf "$$(readlink $$page)" "$$to"; \
+		else $(INSTALL) -m 644 $$page "$$to"; fi || exit; \
+	done
+endif
 
 .PHONY: uninstall
-uninstall: ## remove what make install with the same settings has put there
+uninstall: $(if $(HAVE_PYTHON),man) ## remove what make install with the same settings has put there
 	rm -f $(addprefix '$(DESTDIR)$(INCLUDEDIR)'/,$(LIB_HEADERS)) \
 		$(addprefix '$(DESTDIR)$(LIBDIR)'/,libkthread_worker.a libkthread_worker.so \
 			$(LIB_SONAME) $(LIB_SHARED) pkgconfig/kthread_worker.pc)
 	rm -rf '$(DESTDIR)$(CMAKE_DIR)'
+	$(if $(HAVE_PYTHON),for page in $(MAN)/man*/*; do \
+		rm -f '$(DESTDIR)$(MANDIR)'/$${page#$(MAN)/}; done)
+
+.PHONY: test-embed
+test-embed: ## the core in other people's programs, by every way in (EMBED="--compiler clang")
+	$(PYTHON) tests/embed/run.py $(EMBED)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Print a C program that prints the layout of every struct in the public headers.
 
-    python3 layout.py src/kthread.h src/kthread_worker.h >layout.c
+python3 layout.py src/kthread.h src/kthread_worker.h >layout.c
 """
 
 import re
