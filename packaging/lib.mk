@@ -53,7 +53,7 @@ $(LIB)/%.o: src/%.c $(LIB)/flags
 # would be in the way of other people's names. So the archive has one object, and in that such
 # names are local.
 $(LIB)/libkthread_worker.a: $(LIB_OBJECTS)
-	$(CC) $(LIB_FLAGS) -r -nostdlib -o $(LIB)/core.all $(LIB_OBJECTS)
+	$(CC) $(filter-out -pthread,$(LIB_FLAGS)) -r -nostdlib -o $(LIB)/core.all $(LIB_OBJECTS)
 	$(OBJCOPY) --localize-hidden $(LIB)/core.all $(LIB)/libkthread_worker.o
 	@rm -f $@ $(LIB)/core.all
 	$(AR) rcs $@ $(LIB)/libkthread_worker.o
@@ -81,9 +81,9 @@ fill = sed -e 's|@PC_PREFIX@|$(PC_PREFIX)|' -e 's|@PC_LIBDIR@|$(PC_LIBDIR)|' \
 	-e 's|@ABI@|$(LIB_ABI)|' -e 's|@POINTER_SIZE@|$(POINTER_SIZE)|' \
 	-e 's|@INCLUDEDIR_FROM_HERE@|$(call relative,$(INCLUDEDIR),$(CMAKE_DIR))|'
 
-# The manual pages take a Python, of any kind; nothing else here does.
+# The manual pages take a Python; nothing else here does.
 MAN := build/man
-HAVE_PYTHON := $(shell command -v $(PYTHON))
+HAVE_PYTHON := $(shell $(PYTHON) -c 'import sys; print("yes" * (sys.version_info >= (3, 10)))' 2>/dev/null)
 
 .PHONY: man
 man: $(MAN)/made ## the manual pages of the C functions, into build/man
@@ -106,7 +106,7 @@ install: lib $(if $(HAVE_PYTHON),man) ## install the C library (PREFIX=/usr/loca
 			> '$(DESTDIR)$(CMAKE_DIR)'/kthread_worker-$$name.cmake || exit; \
 	done
 ifeq ($(HAVE_PYTHON),)
-	@echo 'no manual pages: there is no $(PYTHON) to make them'
+	@echo 'no manual pages: they take Python 3.10 or later; PYTHON=... says which'
 else
 	$(INSTALL) -d '$(DESTDIR)$(MANDIR)/man3' '$(DESTDIR)$(MANDIR)/man7'
 	for page in $(MAN)/man*/*; do \

@@ -148,7 +148,7 @@ def one_line(s: Setting) -> str:
     s.programs(folder / "programs", [f"-I{folder / 'src'}"], [*objects, "-pthread"],
                other_names=False)  # fmt: skip
     for standard in ("c11", "c17"):
-        call("/bin/sh", "-c", f"{s.compiler} -std={standard} -O2 {' '.join(STRICT)} "
+        call("/bin/sh", "-c", f"{s.compiler} -std={standard} -O2 -Wall -Wextra -Werror "
              "-c src/*.c -pthread", cwd=folder)  # fmt: skip
     return "compiled as C11 and C17; programs in C11, C17, C++17, C++20 run"
 
@@ -250,32 +250,100 @@ def name_in(declaration: str) -> str:
     return name
 
 
-def symbols(s: Setting) -> str:
-    """What both libraries export is what functions.txt lists; no handler, no constructor."""
-    tool("nm")
-    tool("readelf")
-    declared = call(sys.executable, ROOT / "packaging/man.py", "--functions").splitlines()
+def compare_symbols(tree: Path, lib: Path) -> set[str]:
+    """What both libraries export, and the headers declare, is what functions.txt lists."""
+    declared = call(sys.executable, tree / "packaging/man.py", "--functions").splitlines()
     listed = expected()
     differ = sorted(set(declared) ^ set(listed))
-    require(not differ, "the headers and functions.txt differ; if that is meant, see --update and "
-            "the head of kthread_worker.h:\n" + "\n".join(differ))  # fmt: skip
+    require(
+        not differ,
+        "the headers and functions.txt differ; if that is meant, see --update and the head of "
+        "kthread_worker.h:\n" + "\n".join(differ),
+    )
     wanted = {name_in(line) for line in listed}
     strange = [n for n in wanted if not n.startswith("kthread_") and n not in PATCH]
     require(not strange, f"public names without the prefix: {strange}")
-    lib = prefix(s) / "lib"
     shared, archive = lib / f"{LIBRARY}.so", lib / f"{LIBRARY}.a"
-    for path, how in ((shared, ("-D", "--defined-only")), (archive, ("-g", "--defined-only"))):
-        found = set(names_of(*how, path))
+    for path, how in ((shared, "-D"), (archive, "-g")):
+        found = set(names_of(how, "--defined-only", path))
         require(not found - wanted, f"{path.name} exports {sorted(found - wanted)}")
         require(not wanted - found, f"{path.name} does not export {sorted(wanted - found)}")
+    return wanted
+
+
+def compare_effects(lib: Path) -> None:
+    """No constructor, no handler of signals, nothing to be relocated in the text."""
+    archive = lib / f"{LIBRARY}.a"
     foreign = set(names_of("-g", "--undefined-only", archive))
     require(not foreign & HANDLERS, f"the core calls {sorted(foreign & HANDLERS)}")
     sections = call("readelf", "-SW", archive)
     bad = re.findall(r" (\.(?:init|fini|preinit)_array\S*|\.[cd]tors\S*|\.init|\.fini)\s", sections)
     require(not bad, f"the core has constructors: {bad}")
-    dynamic = call("readelf", "-d", shared)
+    dynamic = call("readelf", "-d", lib / f"{LIBRARY}.so")
     require("TEXTREL" not in dynamic, "the shared library has relocations in its text")
+
+
+def symbols(s: Setting) -> str:
+    """What is exported is what is written down; no handler, no constructor."""
+    tool("nm")
+    tool("readelf")
+    wanted = compare_symbols(s.tree, prefix(s) / "lib")
+    compare_effects(prefix(s) / "lib")
     return f"{len(wanted)} functions; nothing else, no constructor, no signal handler"
+
+
+# What must not pass: a file of the core, what is replaced in it by what, and what is to be said.
+DECLARED = {
+    "new": ("kthread.h", r"KTHREAD_API_BEGIN\n", r"\g<0>int kthread_new(void);\n", "kthread_new"),
+    "gone": ("kthread.h", r"void kthread_parkme.void.;\n", "", "void kthread_parkme"),
+    "changed": ("kthread.h", r"int (kthread_stop.struct)", r"long \1", "long kthread_stop"),
+}
+BUILT = {
+    "unmarked": ("kthread.h", "push.default.", "push(hidden)", "does not export"),
+    "leak": (
+        "timers.c", r"\Z",
+        '__attribute__((visibility("default"))) int timers_leak(void);\n'
+        "int timers_leak(void) { return 0; }\n",
+        "exports ['timers_leak']",
+    ),
+    "constructor": (
+        "timers.c", r"\Z",
+        "static int built;\n__attribute__((constructor)) static void build(void) { built++; }\n",
+        "the core has constructors",
+    ),
+    "handler": (
+        "timers.c", r"\Z",
+        "#include <signal.h>\nKTHREAD_HIDDEN void timers_quiet(void);\n"
+        "void timers_quiet(void) { signal(SIGPIPE, SIG_IGN); }\n",
+        "the core calls",
+    ),
+}  # fmt: skip
+
+
+def faults(s: Setting) -> str:
+    """Each of these faults is found by the step before."""
+    tree = s.out / "fault"
+    shutil.rmtree(tree, ignore_errors=True)
+    shutil.copytree(s.tree, tree, symlinks=True)
+    for name, (file, pattern, new, said) in (DECLARED | BUILT).items():
+        path = tree / "src" / file
+        old = path.read_text(encoding="utf-8")
+        text, count = re.subn(pattern, new, old, count=1)
+        require(count == 1, f"{file} has no place for the fault {name}")
+        path.write_text(text, encoding="utf-8")
+        lib = prefix(s) / "lib"
+        if name in BUILT:
+            s.make("lib", "CFLAGS=-O0", tree=tree)
+            lib = tree / "build/lib"
+        try:
+            compare_symbols(tree, lib)
+            compare_effects(lib)
+        except WrongError as error:
+            require(said in str(error), f"the fault {name} is found as another:\n{error}")
+        else:
+            raise WrongError(f"the fault {name} is not found")
+        path.write_text(old, encoding="utf-8")
+    return f"found are {', '.join(DECLARED | BUILT)}"
 
 
 def macros(s: Setting) -> str:
@@ -321,7 +389,7 @@ def layout(s: Setting) -> str:
     text = layout_of(s)
     path = layout_name(platform.machine())
     if not path.exists():
-        raise SkipError(f"there is no {path.name}: the layout is written down for other machines")
+        raise SkipError(f"the layout of {platform.machine()} is not written down")
     require(text == path.read_text(encoding="utf-8"),
             f"the layout is not that of {path.name}; if that is meant, see --update and the head "
             f"of kthread_worker.h. It is now:\n{text}")  # fmt: skip
@@ -378,6 +446,7 @@ def by_cmake(s: Setting) -> str:
         cmake(s, f"sub-{kind}", "-DWAY=subdirectory", f"-DCORE={ROOT}", shared,
               generator="Unix Makefiles")  # fmt: skip
         cmake(s, f"fetch-{kind}", "-DWAY=fetch", f"-DCORE={archive}", shared)
+    cmake(s, "source", "-DWAY=source", f"-DCORE={s.out / 'archived'}")
     cmake(s, "sub-portable", "-DWAY=subdirectory", f"-DCORE={ROOT}", "-DKTHREAD_PORTABLE_PARK=ON",
           "-DKTHREAD_PROBES=OFF")  # fmt: skip
     again = call("cmake", "--build", s.out / "build-static")
@@ -515,11 +584,11 @@ def manual(s: Setting) -> str:
 
 
 STEPS: tuple[Callable[[Setting], str], ...] = (
-    one_line, install, symbols, macros, layout, pkg_config, by_cmake, by_meson, by_musl,
+    one_line, install, symbols, faults, macros, layout, pkg_config, by_cmake, by_meson, by_musl,
     one_version, manual,
 )  # fmt: skip
 # What does not depend on the compiler is done with the first one.
-ONCE = {macros, one_version, manual}
+ONCE = {faults, macros, one_version, manual}
 
 
 def update(out: Path) -> None:
