@@ -104,7 +104,7 @@ struct shared {
 	struct ring ring[QUEUES];
 	/* What a round is, written before it begins and constant while it lasts. */
 	uint64_t target;		/* requests for each queue */
-	int suppress;			/* else a kick and a call for each request */
+	_Atomic int suppress;		/* else a kick and a call for each; atomic for stray runs */
 	int over;			/* there is no further round */
 	/* What the guest found. */
 	uint64_t completed, kicks, calls_taken, errors;
