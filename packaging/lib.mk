@@ -27,7 +27,7 @@ LIB_VERSION := $(shell packaging/about.sh)
 LIB_ABI := $(shell packaging/about.sh abi)
 LIB_SONAME := libkthread_worker.so.$(LIB_ABI)
 LIB_SHARED := libkthread_worker.so.$(LIB_VERSION)
-LIB_HEADERS := kthread.h kthread_worker.h
+LIB_HEADERS := src/kthread.h src/kthread_worker.h compat/kthread_compat.h
 LIB_OBJECTS := $(patsubst src/%.c,$(LIB)/%.o,$(wildcard src/*.c))
 # Not -flto, which CFLAGS may have: in objects of that kind no name can be made local.
 LIB_FLAGS = -std=c11 -Wall -Wextra -fPIC -fvisibility=hidden -DKTHREAD_EXPORT -pthread \
@@ -76,6 +76,8 @@ PC_LIBDIR = $(if $(call inside,$(LIBDIR)),$${prefix}/$(call relative,$(LIBDIR),$
 PC_INCLUDEDIR = $(if $(call inside,$(INCLUDEDIR)),$${prefix}/$(call relative,$(INCLUDEDIR),$(PREFIX)),$(INCLUDEDIR))
 POINTER_SIZE = $(shell echo __SIZEOF_POINTER__ | $(CC) $(CPPFLAGS) $(CFLAGS) -E -P -x c -)
 CMAKE_DIR = $(LIBDIR)/cmake/kthread_worker
+# The stand-ins for <linux/...>, which only who asks for them shall find.
+COMPAT_DIR = $(INCLUDEDIR)/kthread_compat
 fill = sed -e 's|@PC_PREFIX@|$(PC_PREFIX)|' -e 's|@PC_LIBDIR@|$(PC_LIBDIR)|' \
 	-e 's|@PC_INCLUDEDIR@|$(PC_INCLUDEDIR)|' -e 's|@PROJECT_VERSION@|$(LIB_VERSION)|' \
 	-e 's|@ABI@|$(LIB_ABI)|' -e 's|@POINTER_SIZE@|$(POINTER_SIZE)|' \
@@ -88,14 +90,16 @@ HAVE_PYTHON := $(shell $(PYTHON) -c 'import sys; print("yes" * (sys.version_info
 .PHONY: man
 man: $(MAN)/made ## the manual pages of the C functions, into build/man
 
-$(MAN)/made: packaging/man.py $(LIB_HEADERS:%=src/%)
+$(MAN)/made: packaging/man.py $(LIB_HEADERS)
 	$(PYTHON) packaging/man.py $(MAN)
 	@touch $@
 
 .PHONY: install
 install: lib $(if $(HAVE_PYTHON),man) ## install the C library (PREFIX=/usr/local DESTDIR= LIBDIR=)
 	$(INSTALL) -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(CMAKE_DIR)' '$(DESTDIR)$(INCLUDEDIR)'
-	$(INSTALL) -m 644 $(addprefix src/,$(LIB_HEADERS)) '$(DESTDIR)$(INCLUDEDIR)'
+	$(INSTALL) -m 644 $(LIB_HEADERS) '$(DESTDIR)$(INCLUDEDIR)'
+	$(INSTALL) -d '$(DESTDIR)$(COMPAT_DIR)/linux'
+	$(INSTALL) -m 644 compat/linux/*.h '$(DESTDIR)$(COMPAT_DIR)/linux'
 	$(INSTALL) -m 644 $(LIB)/libkthread_worker.a '$(DESTDIR)$(LIBDIR)'
 	$(INSTALL) -m 755 $(LIB)/$(LIB_SHARED) '$(DESTDIR)$(LIBDIR)'
 	ln -sf $(LIB_SHARED) '$(DESTDIR)$(LIBDIR)/$(LIB_SONAME)'
@@ -118,10 +122,10 @@ endif
 
 .PHONY: uninstall
 uninstall: $(if $(HAVE_PYTHON),man) ## remove what make install with the same settings has put there
-	rm -f $(addprefix '$(DESTDIR)$(INCLUDEDIR)'/,$(LIB_HEADERS)) \
+	rm -f $(addprefix '$(DESTDIR)$(INCLUDEDIR)'/,$(notdir $(LIB_HEADERS))) \
 		$(addprefix '$(DESTDIR)$(LIBDIR)'/,libkthread_worker.a libkthread_worker.so \
 			$(LIB_SONAME) $(LIB_SHARED) pkgconfig/kthread_worker.pc)
-	rm -rf '$(DESTDIR)$(CMAKE_DIR)'
+	rm -rf '$(DESTDIR)$(CMAKE_DIR)' '$(DESTDIR)$(COMPAT_DIR)'
 	$(if $(HAVE_PYTHON),for page in $(MAN)/man*/*; do \
 		rm -f '$(DESTDIR)$(MANDIR)'/$${page#$(MAN)/}; done)
 

@@ -31,6 +31,7 @@ ROOT = HERE.parents[1]
 CONSUMER = HERE / "consumer.c"
 CONSUMER_CXX = ROOT / "tests/c/cplusplus.cc"
 EXAMPLES = sorted((ROOT / "examples/c").glob("*.c"))
+KERNEL_EXAMPLES = sorted((ROOT / "examples/kernel").glob("*.c"))
 CXX = {"gcc": "g++", "clang": "clang++"}
 STRICT = ("-Wall", "-Wextra", "-Werror", "-pedantic")
 REQUIRE = os.environ.get("REQUIRE_TOOLS") == "1"
@@ -97,7 +98,7 @@ def fresh(folder: Path) -> Path:
 def copy_core(folder: Path) -> Path:
     """The files that make, CMake and Meson are given, as they stand here."""
     fresh(folder)
-    for name in ("src", "packaging"):
+    for name in ("src", "compat", "packaging"):
         shutil.copytree(
             ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.o", "__pycache__")
         )
@@ -224,15 +225,19 @@ def pkg_config(s: Setting) -> str:
     s.programs(s.out / "pc-static", cflags, ["-static", *static])
     archive = ["-Wl,-Bstatic", *libs, "-Wl,-Bdynamic", "-pthread"]
     s.programs(s.out / "pc-archive", cflags, archive)
-    for example in EXAMPLES:
+    compat = ask("--variable=compatdir")
+    require((Path(compat[0]) / "linux/kthread.h").exists(), f"nothing for the kernel in {compat}")
+    for example in EXAMPLES + KERNEL_EXAMPLES:
         program = s.out / "pc-shared" / example.stem
-        call(s.cc, "-O2", "-Wall", "-Wextra", *cflags, example, "-o", program, *libs)
+        flags = cflags + ([f"-I{compat[0]}"] if example in KERNEL_EXAMPLES else [])
+        call(s.cc, "-O2", "-Wall", "-Wextra", *flags, example, "-o", program, *libs)
         call(program, limit=LIMIT, env={"LD_LIBRARY_PATH": str(lib)})
     # A plugin that has the archive inside.
     call(s.cc, "-shared", "-fPIC", *cflags, CONSUMER, "-o", s.out / "pc-archive/plugin.so",
          "-Wl,--whole-archive", f"{lib / LIBRARY}.a", "-Wl,--no-whole-archive", "-Wl,-z,text",
          "-Wl,-z,defs", "-pthread")  # fmt: skip
-    return f"shared, archive, -static; {len(EXAMPLES)} examples against the installed library"
+    count = len(EXAMPLES + KERNEL_EXAMPLES)
+    return f"shared, archive, -static; {count} examples against the installed library"
 
 
 def names_of(*nm: str | Path) -> dict[str, str]:

@@ -40,7 +40,7 @@ def test_what_is_built_has_the_version_and_no_header_to_read(tmp_path):
     """As in a wheel: another version in the header, and the package taken out of the sources."""
     for name in ("setup.py", "build_ffi.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path / name)
-    for name in ("src", "pykworker"):
+    for name in ("src", "pykworker", "compat"):
         shutil.copytree(
             ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.o", "*.so", "_native.c")
         )
