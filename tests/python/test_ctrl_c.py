@@ -45,9 +45,11 @@ def interrupt_main(come=lambda: True):
 
 def interrupted(call, *args, **kwargs):
     # Whether Ctrl-C ended the call; what else it does is not caught.
-    thread = threading.Thread(target=interrupt_main)
+    begun = threading.Event()
+    thread = threading.Thread(target=lambda: (begun.wait(), interrupt_main()))
     try:
-        thread.start()
+        thread.start()  # sleeps, too: on a busy machine long enough to be taken for the call
+        begun.set()
         call(*args, **kwargs)
         while True:
             time.sleep(1)  # it returned before Ctrl-C came
@@ -274,9 +276,11 @@ SERVED = {
             other.queue(held)
             worker.queue(kw.Work(held.flush))
             worker.queue(behind)
-            assert interrupted(worker.run)
-            assert held.executing and behind.pending
-            gate.set()
+            try:
+                assert interrupted(worker.run)
+                assert held.executing and behind.pending
+            finally:
+                gate.set()
         worker.queue(kw.Work(worker.stop))
         worker.run()
     """,
