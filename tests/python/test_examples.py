@@ -24,6 +24,13 @@ BRIDGE = "a call: 9\n{}a call: 25\nthe one that was cancelled never ran\n"
 PRINTED = {
     "anyio_bridge.py": "on asyncio\n" + BRIDGE.format("") + "on trio\n" + BRIDGE.format(""),
     "asyncio_device.py": f"with asyncio's loop\n{ON_ASYNCIO}with uvloop's\n{ON_ASYNCIO}",
+    "deferred_free.py": r"100 let go on \{'reaper'\}; still there: 0\n",
+    "fan_out.py": r"25 rounds over 4 workers: \{499500\}\n",
+    "frames.py": r"\d+ frames, \d+ dropped, the slow one late: True\n",
+    "hw_watchdog.py": "pinged by itself, quiet when closed, bit a silent user\n",
+    "message_pump.py": "50 messages; prepared and let go as often: True\n",
+    "own_thread.py": r"11 runs, all with what the thread had set up: \{'set up here'\}\n",
+    "port_state.py": "attach-wait -> negotiate -> ready\nattach-wait -> negotiate -> unattached\n",
     "debounce.py": r"saved 1 time\(s\), 6 words; 5 samples\n",
     "irq_bottom_half.py": r"(without real-time priority: .*\n)?interrupts by eventfd, .*\n"
     r"(.* 200 interrupts, \d+ runs; .*\n){2}no cause lost\n",
