@@ -145,11 +145,7 @@ def get_include() -> str:
     >>> (pathlib.Path(kw.get_include()) / "kthread_worker.h").is_file()
     True
     """
-    package = Path(__file__).resolve().parent
-    for folder in (package / "include", package.parent / "src"):
-        if (folder / "kthread_worker.h").is_file():
-            return os.fspath(folder)
-    raise FileNotFoundError("pykworker's headers are not installed")
+    return os.fspath(_folder_with("kthread_worker.h", "include", "headers"))
 
 
 def get_sources() -> list[str]:
@@ -164,8 +160,14 @@ def get_sources() -> list[str]:
     >>> "kthread_worker.c" in [pathlib.Path(source).name for source in kw.get_sources()]
     True
     """
+    folder = _folder_with("kthread_worker.c", "src", "C sources")
+    return [os.fspath(source) for source in sorted(folder.glob("*.c"))]
+
+
+def _folder_with(file: str, installed: str, what: str) -> Path:
+    """Where *file* is: in the package, or in a checkout beside it."""
     package = Path(__file__).resolve().parent
-    for folder in (package / "src", package.parent / "src"):
-        if (folder / "kthread_worker.c").is_file():
-            return [os.fspath(source) for source in sorted(folder.glob("*.c"))]
-    raise FileNotFoundError("pykworker's C sources are not installed")
+    for folder in (package / installed, package.parent / "src"):
+        if (folder / file).is_file():
+            return folder
+    raise FileNotFoundError(f"pykworker's {what} are not installed")

@@ -26,16 +26,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 
-# zig's name of a target: the platform of the wheel, what the linker wants besides, and the
-# first bytes and the machine that the module must have.
+# zig's name of a target: the platform, as sysconfig would say it there, what the linker wants
+# besides, and the first bytes and the machine that the module must have.
 ELF, MACHO = b"\x7fELF", b"\xcf\xfa\xed\xfe"
 CROSS = {
     "x86_64-linux-gnu.2.17": ("manylinux_2_17_x86_64", "", ELF, 62),
     "aarch64-linux-gnu.2.17": ("manylinux_2_17_aarch64", "", ELF, 183),
     "x86_64-linux-musl": ("musllinux_1_2_x86_64", "", ELF, 62),
     "aarch64-linux-musl": ("musllinux_1_2_aarch64", "", ELF, 183),
-    "x86_64-macos.13.0": ("macosx_13_0_x86_64", "-undefined dynamic_lookup", MACHO, 0x01000007),
-    "aarch64-macos.13.0": ("macosx_13_0_arm64", "-undefined dynamic_lookup", MACHO, 0x0100000C),
+    "x86_64-macos.13.0": ("macosx-13.0-x86_64", "-undefined dynamic_lookup", MACHO, 0x01000007),
+    "aarch64-macos.13.0": ("macosx-13.0-arm64", "-undefined dynamic_lookup", MACHO, 0x0100000C),
 }
 
 # What cibuildwheel must find to do; one interpreter, since one wheel serves the later ones.
@@ -47,7 +47,7 @@ IDENTIFIERS = {
     "macos": {"cp311-macosx_x86_64", "cp311-macosx_arm64"},
 }  # fmt: skip
 
-PUBLIC_HEADERS = {"kthread.h", "kthread_worker.h", "pykworker.h"}
+PUBLIC_HEADERS = {"kthread.h", "kthread_worker.h", "pykworker.h", "kthread_compat.h"}
 
 
 class WrongError(Exception):
@@ -190,11 +190,9 @@ def test_from_sdist(out: Path, sdist: Path) -> None:
 
 
 def build_for(out: Path, target: str, sdist: Path) -> None:
-    platform, flags, magic, machine = CROSS[target]
+    host, flags, magic, machine = CROSS[target]
+    platform = host.replace("-", "_").replace(".", "_")  # in the wheel's name
     compiler = f"{sys.executable} -m ziglang cc -target {target}"
-    # As sysconfig would say it on such a machine; setuptools looks at a macOS module's own version.
-    host = platform.replace("_", "-", 1).replace("_", ".", 1).replace("_", "-", 1)
-    host = host if magic == MACHO else platform
     folder = out / "cross" / target
     shutil.rmtree(folder, ignore_errors=True)
     environment = {
