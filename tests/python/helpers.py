@@ -54,6 +54,9 @@ class Background:
         self._thread = threading.Thread(target=body, daemon=True, name="background")
         self._thread.start()
 
+    def is_over(self) -> bool:
+        return not self._thread.is_alive()
+
     def result(self) -> Any:
         self._thread.join(LIMIT)
         assert not self._thread.is_alive(), "the call did not return"

@@ -29,28 +29,39 @@ import asyncio, concurrent.futures
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-def interrupt_main(come=lambda: True):
-    # As soon as main sleeps, or after a while: the call has to end either way.
+def enter(call):
+    call()
+
+def main_is_in_the_call():
+    frame = sys._current_frames()[threading.main_thread().ident]
+    innermost = frame
+    while frame is not None and frame.f_code is not enter.__code__:
+        frame = frame.f_back
+    return frame is not None and frame is not innermost
+
+def interrupt_main(come):
+    # When come() says so, and main sleeps; or a while after: the call has to end either way.
     path = f"/proc/self/task/{threading.main_thread().native_id}/stat"
     asleep = 0
+    while not come():
+        time.sleep(0.0005)
     for _ in range(400):
         if asleep == 5:
             break
         if os.path.exists(path):
             with open(path, "rb") as stat:
-                sleeps = come() and stat.read().rpartition(b") ")[2][:1] == b"S"
-            asleep = asleep + 1 if sleeps else 0
+                asleep = asleep + 1 if stat.read().rpartition(b") ")[2][:1] == b"S" else 0
         time.sleep(0.0005)
     os.kill(os.getpid(), signal.SIGINT)
 
-def interrupted(call, *args, **kwargs):
-    # Whether Ctrl-C ended the call; what else it does is not caught.
-    begun = threading.Event()
-    thread = threading.Thread(target=lambda: (begun.wait(), interrupt_main()))
+def interrupted(call, come=None):
+    # Whether Ctrl-C ended the call; what else it does is not caught. It comes when main is in
+    # the call and come(), if given, says so.
+    inside = lambda: main_is_in_the_call() and (come is None or come())
+    thread = threading.Thread(target=interrupt_main, args=[inside])
     try:
-        thread.start()  # sleeps, too: on a busy machine long enough to be taken for the call
-        begun.set()
-        call(*args, **kwargs)
+        thread.start()
+        enter(call)
         while True:
             time.sleep(1)  # it returned before Ctrl-C came
     except KeyboardInterrupt as error:
@@ -59,9 +70,22 @@ def interrupted(call, *args, **kwargs):
         while traceback is not None:
             frames.append(traceback.tb_frame.f_code.co_name)
             traceback = traceback.tb_next
-        return frames[1:] != []  # it was raised within the call
+        return frames[2:] != []  # it was raised within the call
     finally:
         thread.join()
+
+class Held:
+    # A callback that sleeps until Ctrl-C comes, in what it is given.
+    def __init__(self, sleep=None):
+        self.entered = threading.Event()
+        self.sleep = sleep or threading.Event().wait
+
+    def __call__(self):
+        self.entered.set()
+        self.sleep()
+
+def interrupted_in(held, call):
+    return interrupted(call, held.entered.is_set)
 """
 
 HELD = """
@@ -231,9 +255,10 @@ SERVED = {
         assert interrupted(worker.run)
     """,
     "run, in a callback": """
-        worker.queue(kw.Work(threading.Event().wait))
+        held = Held()
+        worker.queue(kw.Work(held))
         worker.queue(behind)
-        assert interrupted(worker.run)
+        assert interrupted_in(held, worker.run)
         assert behind.pending
         worker.queue(kw.Work(worker.stop))
         worker.run()
@@ -263,22 +288,24 @@ SERVED = {
         assert delayed.cancel()
     """,
     "run_pending": """
-        worker.queue(kw.Work(threading.Event().wait))
+        held = Held()
+        worker.queue(kw.Work(held))
         worker.queue(behind)
-        assert interrupted(worker.run_pending)
+        assert interrupted_in(held, worker.run_pending)
         assert behind.pending
         assert worker.run_pending() == 1
     """,
     "a wait in a callback of run": """
         with kw.Worker() as other:
             gate = threading.Event()
-            held = kw.Work(gate.wait)
-            other.queue(held)
-            worker.queue(kw.Work(held.flush))
+            gated = kw.Work(gate.wait)
+            other.queue(gated)
+            held = Held(gated.flush)
+            worker.queue(kw.Work(held))
             worker.queue(behind)
             try:
-                assert interrupted(worker.run)
-                assert held.executing and behind.pending
+                assert interrupted_in(held, worker.run)
+                assert gated.executing and behind.pending
             finally:
                 gate.set()
         worker.queue(kw.Work(worker.stop))
@@ -286,14 +313,15 @@ SERVED = {
     """,
     "a callback that catches it": """
         caught = []
+        held = Held()
         def body():
             try:
-                threading.Event().wait()
+                held()
             except KeyboardInterrupt:
                 caught.append(1)
                 worker.stop()
         worker.queue(kw.Work(body))
-        thread = threading.Thread(target=interrupt_main)
+        thread = threading.Thread(target=interrupt_main, args=[held.entered.is_set])
         thread.start()
         worker.run()
         thread.join()
@@ -303,17 +331,19 @@ SERVED = {
 SERVED_CALLS = {
     # The future has it, and run() ends by it.
     "a submitted call in run": """
-        future = worker.submit(threading.Event().wait)
+        held = Held()
+        future = worker.submit(held)
         worker.queue(behind)
-        assert interrupted(worker.run)
+        assert interrupted_in(held, worker.run)
         assert isinstance(future.exception(0), KeyboardInterrupt)
         assert behind.pending
         assert worker.run_pending() == 1
     """,
     "a submitted call in run_pending": """
-        future = worker.submit(threading.Event().wait)
+        held = Held()
+        future = worker.submit(held)
         second = worker.submit(int, "7")
-        assert interrupted(worker.run_pending)
+        assert interrupted_in(held, worker.run_pending)
         assert isinstance(future.exception(0), KeyboardInterrupt)
         assert not second.done()
         assert worker.run_pending() == 1
@@ -322,8 +352,9 @@ SERVED_CALLS = {
     "an initializer in run": """
         import logging
         logging.getLogger("concurrent.futures").addHandler(logging.NullHandler())
-        initialized = kw.Worker(start=False, initializer=threading.Event().wait)
-        assert interrupted(initialized.run)
+        held = Held()
+        initialized = kw.Worker(start=False, initializer=held)
+        assert interrupted_in(held, initialized.run)
         initialized.destroy()
     """,
 }
