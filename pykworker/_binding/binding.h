@@ -118,7 +118,7 @@ struct pykw_native {
 	void (*function)(void *data);	/* constant */
 	void *data;			/* constant */
 	_Atomic(uint32_t) finished;	/* references to give back */
-	struct pykw_work *next_finished; /* the worker's thread, then who drains */
+	struct pykw_work *next_finished; /* the worker's thread, then under the GIL */
 };
 
 /* What a delayed work has besides; the kthread_work that counts is in here. */

@@ -43,6 +43,7 @@ static void end_and_notify(struct pykw_watch *w)
 
 	w->notify = NULL;
 	end_watch(w); /* which may have been its last reference */
+	pykw_drain_finished(); /* who is told need not do it */
 	if (!notify)
 		return;
 	result = PyObject_CallNoArgs(notify);
@@ -86,6 +87,7 @@ static PyObject *link_watch(struct pykw_watch *w, int result, PyObject *notify, 
 
 	if (result <= 0) {
 		Py_DECREF((PyObject *)w);
+		pykw_drain_finished();
 		if (!result)
 			return Py_NewRef(Py_None);
 		pykw_raise_wait_refusal(result);

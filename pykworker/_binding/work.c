@@ -404,25 +404,42 @@ static void run_python(struct kthread_work *work)
 
 /*
  * A native work ends on a thread without the GIL, so its reference is given back later:
- * it is put on this stack, which the next holder of the GIL that comes by drains, the
- * interpreter at the latest, which is asked to.
+ * it is put on this stack, which the next holder of the GIL that comes by drains, who
+ * flushes it before it returns, and the interpreter, which is asked to, when it gets round
+ * to it: only its main thread does, and in CPython 3.12 not even soon.
  */
 static _Atomic(struct pykw_work *) finished_works;
 
-void pykw_drain_finished(void)
+/*
+ * Taken off the stack. Not a local list: what a finalizer calls may give the GIL away, and the
+ * rest is not kept until that returns, but left to who drains meanwhile. Under the GIL.
+ */
+static struct pykw_work *taken_works;
+
+static void take_finished(void)
 {
 	struct pykw_work *w = atomic_exchange_explicit(&finished_works, NULL,
 						       memory_order_acquire);
+	struct pykw_work **end = &w;
 
-	while (w) {
-		struct pykw_work *next = w->extra->native->next_finished;
+	while (*end)
+		end = &(*end)->extra->native->next_finished;
+	*end = taken_works;
+	taken_works = w;
+}
+
+void pykw_drain_finished(void)
+{
+	take_finished();
+	while (taken_works) {
+		struct pykw_work *w = taken_works;
+		uint32_t n;
+
+		taken_works = w->extra->native->next_finished;
 		/* From here on another run may put it on the stack again. */
-		uint32_t n = atomic_exchange_explicit(&w->extra->native->finished, 0,
-						      memory_order_acq_rel);
-
+		n = atomic_exchange_explicit(&w->extra->native->finished, 0, memory_order_acq_rel);
 		while (n--)
 			Py_DECREF((PyObject *)w);
-		w = next;
 	}
 }
 

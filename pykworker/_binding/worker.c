@@ -1067,8 +1067,10 @@ static int64_t wait_for_flush(struct kthread_flush *flush, uint64_t timeout_ns)
 
 	/* What is over needs no hand-over of the GIL. */
 	result = kthread_flush_wait(flush, 0);
-	if (result != -ETIMEDOUT || timeout_ns == 0)
+	if (result != -ETIMEDOUT || timeout_ns == 0) {
+		pykw_drain_finished();
 		return result;
+	}
 	if (pykw_is_beyond_waiting(kthread_worker_data(flush->worker)))
 		return -ECANCELED;
 	state = gil_leave();

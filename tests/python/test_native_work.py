@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import gc
 import sys
 import threading
 import weakref
+from functools import partial
 
 import pytest
-from helpers import hold, wait_until
+from helpers import LIMIT, Background, hold, wait_until
 
 Callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 Longs = ctypes.c_long * 1
@@ -236,6 +238,68 @@ def test_address_and_data_go_with_the_work_after_its_flush(kw, worker):
         del work
         gc.collect()
         assert ref() is None
+
+
+def is_over(work):
+    return not (work.pending or work.executing)
+
+
+@pytest.mark.parametrize("how", ["work.flush", "worker.flush", "work.flushed", "worker.flushed"])
+def test_flush_of_a_run_that_is_over_gives_back_its_reference(kw, worker, how):
+    callback, _ = recorder()
+    whose, name = how.split(".")
+
+    def flush_late():
+        for _ in range(20):
+            data = Data(4)
+            ref = weakref.ref(data)
+            work = kw.NativeWork(callback, data)
+            assert worker.queue(work) is True
+            wait_until(partial(is_over, work))
+            result = getattr({"work": work, "worker": worker}[whose], name)()
+            if result is not None:
+                asyncio.run(result)
+            del data, work, result
+            gc.collect()
+            assert ref() is None
+
+    # The main thread, which alone makes the interpreter's pending calls, waits meanwhile.
+    Background(flush_late).result()
+
+
+def test_finalizer_of_another_work_does_not_keep_a_flushed_one(kw):
+    callback, _ = recorder()
+    entered, released = threading.Event(), threading.Event()
+
+    class Slow(ctypes.Structure):
+        _fields_ = (("value", ctypes.c_long),)
+
+        def __del__(self):
+            entered.set()
+            assert released.wait(LIMIT)
+
+    def flush_both(first, second):
+        gate = hold(kw, second)
+        data = Data(4)
+        ref = weakref.ref(data)
+        work, slow = kw.NativeWork(callback, data), kw.NativeWork(callback, Slow(5))
+        assert first.queue(work) and second.queue(slow) is True
+        del slow
+        wait_until(partial(is_over, work))
+        gate.open()
+        other = Background(second.flush)
+        try:
+            assert entered.wait(LIMIT)
+            work.flush()
+            del data, work
+            gc.collect()
+            assert ref() is None
+        finally:
+            released.set()
+        other.result()
+
+    with kw.Worker("first") as first, kw.Worker("second") as second:
+        Background(flush_both, first, second).result()
 
 
 def test_hooks_know_the_native_work_as_the_current_one(kw, worker):
