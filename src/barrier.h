@@ -87,6 +87,22 @@ void __tsan_release(void *object);
 #endif
 
 /*
+ * Lock a mutex whose holder may come to want one that the caller holds: what the caller knows
+ * keeps that from being a deadlock. ThreadSanitizer, which goes by the order of locks alone,
+ * holds no lock with a time limit to any order.
+ */
+#ifdef KTHREAD_TSAN
+static inline void mutex_lock_out_of_order(pthread_mutex_t *mutex)
+{
+	struct timespec never = { .tv_sec = INT32_MAX };
+
+	pthread_mutex_timedlock(mutex, &never);
+}
+#else
+#define mutex_lock_out_of_order(mutex) pthread_mutex_lock(mutex)
+#endif
+
+/*
  * Memory that may never have been written is looked at on purpose: say so to those who
  * check for that, where their header is.
  */
@@ -100,6 +116,20 @@ void __tsan_release(void *object);
 #else
 #define note_as_defined(p, size) ((void)(p), (void)(size))
 #endif
+
+/*
+ * Have the processor fetch the cache line of an address, to write there. The memory may be gone
+ * by now: this faults nowhere, and changes nothing. The compilers' own word for it asks x86
+ * for the line to read, and a write then fetches it once more.
+ */
+static inline void prefetch_to_write(const void *address)
+{
+#if defined(__x86_64__)
+	__asm__ volatile("prefetchw (%0)" : : "r"(address));
+#else
+	__builtin_prefetch(address, 1);
+#endif
+}
 
 /* Tell the processor that this is a polling loop. */
 static inline void cpu_relax(void)

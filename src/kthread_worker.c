@@ -50,11 +50,21 @@
  *		when they were set.
  *	poke	flags changed (read-modify-write) after the request / flags read (acquire)
  *		before the look at requests: as event, for the worker's rest and idleness.
+ *	list-b0, list-b1
+ *		inside = 1, full fence, look at wanted / wanted = 1, full fence, look at
+ *		inside: the worker's thread, which takes no lock, and who holds the lock are
+ *		not at the list at once. Without either both are, and tear it.
+ *	leave-b0, leave-b1
+ *		inside = 0, full fence, look whether someone sleeps until then / wanted =
+ *		WAITED_FOR, full fence, look at inside. Without either the worker leaves and
+ *		tells nobody, and who wants the list sleeps until some later run has ended.
+ *	list	inside = 0, wanted = 0 (release) / seen so (acquire): what the one did at
+ *		the list is seen by the other.
  *	lock-init
  *		lock_ready stored (release) after the mutex is made / read (acquire).
  *
  * Locks: global_lock, inside it a worker's lock (fork holds those of all registered
- * workers), inside it a kthread's.
+ * workers), inside it its attendance or a kthread's.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -120,6 +130,40 @@ void kthread_init_delayed_work(struct kthread_delayed_work *dwork, kthread_work_
 
 /* ---- list ---- */
 
+/*
+ * The walk through the inbox finds each work by way of the one pushed after it, and would wait for
+ * one cache line after the other. So producers note the last works pushed, and leave in each the
+ * one pushed so many before it. Hints: the memory may be gone, and they are never followed; where
+ * producers write over each other's, some are missing.
+ */
+static void note_recent(struct kthread_worker *worker, struct kthread_work *work)
+{
+	uint32_t n = load_relaxed(&worker->noted), i = n % KTHREAD_RECENT;
+
+	work->prev = load_relaxed(&worker->recent[i]);
+	store_relaxed(&worker->recent[i], work);
+	store_relaxed(&worker->noted, n + 1);
+}
+
+static void fetch_work(const struct kthread_work *work)
+{
+	/* It may lie across two lines. */
+	prefetch_to_write(work);
+	prefetch_to_write((const char *)(work + 1) - 1);
+}
+
+/* Those noted since the last time. */
+static void fetch_recent_locked(struct kthread_worker *worker)
+{
+	uint32_t end = load_relaxed(&worker->noted), n = worker->fetched;
+
+	if (end - n > KTHREAD_RECENT)
+		n = end - KTHREAD_RECENT;
+	for (; n != end; n++)
+		fetch_work(load_relaxed(&worker->recent[n % KTHREAD_RECENT]));
+	worker->fetched = end;
+}
+
 /* The inbox has the newest first: turn it round, and append it. Under lock. */
 static void append_batch(struct kthread_worker *worker, struct kthread_work *newest)
 {
@@ -129,6 +173,7 @@ static void append_batch(struct kthread_worker *worker, struct kthread_work *new
 
 	for (work = newest; work; work = older) {
 		older = work->next;
+		fetch_work(work->prev);
 		work->next = newer;
 		work->prev = older;
 		work->epoch = worker->epoch;
@@ -145,6 +190,8 @@ static void append_batch(struct kthread_worker *worker, struct kthread_work *new
 
 bool kthread_take_inbox_locked(struct kthread_worker *worker)
 {
+	struct kthread_work *newest;
+
 	if (!load_relaxed(&worker->inbox))
 		return false;
 	/*
@@ -153,14 +200,16 @@ bool kthread_take_inbox_locked(struct kthread_worker *worker)
 	 */
 	if (kthread_served != worker)
 		fetch_add_relaxed(&worker->flags, POKE); /* in front of the release */
-	append_batch(worker, exchange_acq_rel(&worker->inbox, NULL)); /* inbox */
+	newest = exchange_acq_rel(&worker->inbox, NULL); /* inbox */
+	fetch_recent_locked(worker);
+	append_batch(worker, newest);
 	return true;
 }
 
 void kthread_append_locked(struct kthread_worker *worker, struct kthread_work *work)
 {
 	kthread_take_inbox_locked(worker);
-	work->next = NULL;
+	work->next = work->prev = NULL;
 	trace_queue(worker, work);
 	append_batch(worker, work);
 }
@@ -380,6 +429,7 @@ int kthread_batch_add(struct kthread_batch *batch, struct kthread_work *work)
 	result = claim(batch->worker, work);
 	if (result > 0) {
 		trace_queue(batch->worker, work);
+		note_recent(batch->worker, work);
 		work->next = batch->newest;
 		batch->newest = work;
 		if (!batch->oldest)
@@ -420,7 +470,144 @@ bool kthread_queue_work(struct kthread_worker *worker, struct kthread_work *work
 	return with_errno(kthread_queue_work_status(worker, work));
 }
 
+/* ---- the worker's thread: at the list ---- */
+
+/* So many looks at who is inside come before a sleep. */
+#ifndef INSIDE_LOOKS
+#define INSIDE_LOOKS 100
+#endif
+
+void kthread_wait_until_outside(struct kthread_worker *worker)
+{
+	for (int i = 0; i < INSIDE_LOOKS; i++) {
+		cpu_relax();
+		if (!load_acquire(&worker->inside)) /* list */
+			return;
+	}
+	store_relaxed(&worker->wanted, WAITED_FOR);
+	fence_full(); /* leave-b1, pairs with leave-b0 */
+	if (load_acquire(&worker->inside)) { /* list */
+		mutex_lock_out_of_order(&worker->attendance);
+		pthread_mutex_unlock(&worker->attendance);
+	}
+}
+
+/* The calling thread is attached. Nobody else holds, or waits for, the attendance under lock. */
+static void attend_locked(struct kthread_worker *worker)
+{
+	pthread_mutex_trylock(&worker->attendance);
+}
+
+/*
+ * Someone sleeps until the worker's thread, the calling one, has left the list, which it has. Who
+ * holds the lock has no need of the attendance any more.
+ */
+static void let_in(struct kthread_worker *worker)
+{
+	pthread_mutex_unlock(&worker->attendance);
+	pthread_mutex_lock(&worker->lock);
+	attend_locked(worker);
+	pthread_mutex_unlock(&worker->lock);
+}
+
+static void go_outside(struct kthread_worker *worker)
+{
+	store_release(&worker->inside, 0); /* list */
+	fence_full(); /* leave-b0, pairs with leave-b1 */
+	if (load_relaxed(&worker->wanted) == WAITED_FOR)
+		let_in(worker);
+}
+
+/* It is inside, after a full fence. Is the list somebody else's? Then by way of the lock. */
+KTHREAD_INLINE void stay_inside(struct kthread_worker *worker)
+{
+	if (!load_acquire(&worker->wanted)) /* list */
+		return;
+	go_outside(worker);
+	lock_worker(worker);
+	worker->by_lock = true;
+}
+
+KTHREAD_INLINE void enter_list(struct kthread_worker *worker)
+{
+	store_relaxed(&worker->inside, 1);
+	fence_full(); /* list-b0, pairs with list-b1 */
+	stay_inside(worker);
+}
+
+KTHREAD_INLINE void leave_list(struct kthread_worker *worker)
+{
+	if (worker->by_lock) {
+		worker->by_lock = false;
+		unlock_worker(worker);
+	} else {
+		go_outside(worker);
+	}
+}
+
 /* ---- the worker's thread: dequeue and run ---- */
+
+static bool several_cpus(void)
+{
+	static _Atomic(int) cpus;
+	int n = load_relaxed(&cpus);
+
+	if (!n) {
+		n = (int)sysconf(_SC_NPROCESSORS_ONLN);
+		store_relaxed(&cpus, n);
+	}
+	return n > 1;
+}
+
+/* How long the worker waits in front of a look when it has to let some works gather. */
+#ifndef PACE_NS
+#define PACE_NS 2000u
+#endif
+
+/* So many works are few, as what one look at the inbox finds; and so many enough. */
+#define FEW_WORKS 16u
+#define ENOUGH_WORKS 64u
+
+/* So many looks that find few come before a pause is tried; and when that was in vain. */
+#define QUICK_LOOKS 16
+#define LOOKS_IN_VAIN 1000
+
+static void pause_for(struct kthread_worker *worker, uint32_t ns)
+{
+	uint64_t until = park_clock_ns() + ns;
+
+	do {
+		cpu_relax();
+		cpu_relax();
+	} while (!load_relaxed(&worker->wanted) && park_clock_ns() < until);
+}
+
+/*
+ * Each look at the inbox takes its cache line away from the producers. A worker that keeps up
+ * with them, and looks after every other work, slows them down to where it keeps up for ever. So
+ * when that has gone on for a while it waits in front of a look, for less than a wake-up takes, and
+ * goes on to while that brings more works; not when nothing comes, or when each caller waits
+ * for its own work.
+ */
+static void take_at_a_pace(struct kthread_worker *worker)
+{
+	bool paced = worker->paced;
+	uint32_t taken = 0;
+
+	if (paced)
+		pause_for(worker, PACE_NS);
+	if (kthread_take_inbox_locked(worker))
+		taken = worker->listed;
+	if (taken >= FEW_WORKS) {
+		worker->paced = taken < ENOUGH_WORKS || (paced && taken < 8 * ENOUGH_WORKS);
+		worker->quick_looks = 0;
+	} else if (paced) {
+		worker->paced = false;
+		worker->quick_looks = taken ? -LOOKS_IN_VAIN : 0;
+	} else if (taken) {
+		worker->paced = ++worker->quick_looks >= QUICK_LOOKS && several_cpus();
+	}
+}
 
 /*
  * The first work that may begin. Returns NULL when there is none, and then notes when it
@@ -432,8 +619,10 @@ KTHREAD_INLINE struct kthread_work *first_locked(struct kthread_worker *worker)
 
 	if (timers_earliest(&worker->timers))
 		kthread_expire_timers_locked(worker);
-	if (!worker->work_list.first)
-		kthread_take_inbox_locked(worker);
+	if (!worker->work_list.first && worker->limited)
+		kthread_take_inbox_locked(worker); /* whose thread it is does not wait for more */
+	else if (!worker->work_list.first)
+		take_at_a_pace(worker);
 	first = worker->work_list.first;
 	if (first && worker->limited && seq_past(first->epoch, worker->last_epoch))
 		first = NULL;
@@ -460,11 +649,19 @@ static void begin_run_locked(struct kthread_worker *worker, struct kthread_work 
 }
 
 /* The run is over. Not a touch of the work: its address is all that is used. */
-static void end_run(struct kthread_worker *worker)
+KTHREAD_INLINE void end_run(struct kthread_worker *worker)
 {
 	fence_release(&worker->current_work); /* worker-b0, pairs with flush-b1 */
 	store_relaxed(&worker->current_work, NULL);
 	fence_full(); /* worker-b1, pairs with flush-b0 */
+}
+
+/* The same, and the thread comes to the list: one fence does for both. */
+KTHREAD_INLINE void end_run_and_enter(struct kthread_worker *worker)
+{
+	store_relaxed(&worker->inside, 1); /* list-b0 is worker-b1 */
+	end_run(worker);
+	stay_inside(worker);
 }
 
 /* Does somebody wait for the run of work that has just ended? Under lock. */
@@ -481,37 +678,24 @@ static bool waited_for_locked(struct kthread_worker *worker, const struct kthrea
 	return false;
 }
 
-static void tell_flushers(struct kthread_worker *worker, const struct kthread_work *work)
-{
-	bool waited_for;
-
-	lock_worker(worker);
-	waited_for = waited_for_locked(worker, work);
-	unlock_worker(worker);
-	if (waited_for)
-		kthread_tell_progress(worker);
-}
-
 static void tell_idle(struct kthread_worker *worker)
 {
 	if (worker->ops && worker->ops->idle)
 		worker->ops->idle(worker);
 }
 
-KTHREAD_INLINE bool run_one(struct kthread_worker *worker)
+/* Inside, before and after. Returns false when there is none. */
+KTHREAD_INLINE bool run_first(struct kthread_worker *worker)
 {
-	kthread_work_func_t func = NULL;
-	struct kthread_work *work;
+	struct kthread_work *work = first_locked(worker);
+	kthread_work_func_t func;
 
-	lock_worker(worker);
-	work = first_locked(worker);
-	if (work) {
-		func = work->func;
-		begin_run_locked(worker, work);
-	}
-	unlock_worker(worker);
 	if (!work)
 		return false;
+	func = work->func;
+	begin_run_locked(worker, work);
+	leave_list(worker);
+
 	trace_execute_start(worker, work);
 	if (worker->ops && worker->ops->begin)
 		worker->ops->begin(worker, work);
@@ -522,15 +706,43 @@ KTHREAD_INLINE bool run_one(struct kthread_worker *worker)
 	trace_execute_end(worker, work, func);
 	if (!worker->more && !load_relaxed(&worker->inbox))
 		tell_idle(worker);
-	end_run(worker);
-	if (load_relaxed(&worker->flushing))
-		tell_flushers(worker, work);
+
+	end_run_and_enter(worker);
+	if (load_relaxed(&worker->flushing) && waited_for_locked(worker, work)) {
+		leave_list(worker);
+		kthread_tell_progress(worker);
+		enter_list(worker);
+	}
 	return true;
 }
 
 bool kthread_run_one(struct kthread_worker *worker)
 {
-	return run_one(worker);
+	bool ran;
+
+	enter_list(worker);
+	ran = run_first(worker);
+	leave_list(worker);
+	return ran;
+}
+
+/* Is there a request since flags were looked at? */
+KTHREAD_INLINE bool is_asked(struct kthread_worker *worker, uint32_t flags)
+{
+	return flags != worker->seen_flags &&
+	       (MENDED(STOP_BETWEEN_WORKS) || !load_relaxed(&worker->inbox));
+}
+
+/* Run what there is. Returns false when a request came in between. */
+static bool run_works(struct kthread_worker *worker)
+{
+	bool asked = false;
+
+	enter_list(worker);
+	while (!asked && run_first(worker))
+		asked = is_asked(worker, load_acquire(&worker->flags)); /* poke */
+	leave_list(worker);
+	return !asked;
 }
 
 struct kthread_work *kthread_next_work(struct kthread_worker *worker, kthread_work_func_t func)
@@ -543,17 +755,17 @@ struct kthread_work *kthread_next_work(struct kthread_worker *worker, kthread_wo
 		return NULL;
 	if (!worker->more && !load_relaxed(&worker->inbox))
 		return NULL;
-	lock_worker(worker);
+	enter_list(worker);
 	work = first_locked(worker);
 	if (!work || work->func != func) {
-		unlock_worker(worker);
+		leave_list(worker);
 		return NULL;
 	}
 	trace_execute_end(worker, ended, func);
 	end_run(worker);
 	waited_for = load_relaxed(&worker->flushing) && waited_for_locked(worker, ended);
 	begin_run_locked(worker, work);
-	unlock_worker(worker);
+	leave_list(worker);
 	if (waited_for)
 		kthread_tell_progress(worker);
 	trace_execute_start(worker, work);
@@ -561,18 +773,6 @@ struct kthread_work *kthread_next_work(struct kthread_worker *worker, kthread_wo
 }
 
 /* ---- the worker's thread: idle ---- */
-
-static bool several_cpus(void)
-{
-	static _Atomic(int) cpus;
-	int n = load_relaxed(&cpus);
-
-	if (!n) {
-		n = (int)sysconf(_SC_NPROCESSORS_ONLN);
-		store_relaxed(&cpus, n);
-	}
-	return n > 1;
-}
 
 uint32_t kthread_next_window(uint32_t window, uint64_t waited_ns, uint32_t max_ns)
 {
@@ -646,6 +846,7 @@ static void idle(struct kthread_worker *worker, uint32_t flags)
 		return;
 	}
 
+	worker->quick_looks = 0;
 	store_relaxed(&worker->sleep, ASLEEP);
 	fence_full(); /* park-b0, pairs with park-b1 */
 	if (!MENDED(LOOK_BEFORE_SLEEP) || !has_to_look(worker, flags)) {
@@ -740,8 +941,7 @@ static void serve(struct kthread_worker *worker, struct kthread *k)
 		uint32_t flags = load_acquire(&worker->flags); /* poke */
 
 		/* Every request changes flags. */
-		if (!looked || (flags != worker->seen_flags &&
-				(MENDED(STOP_BETWEEN_WORKS) || !load_relaxed(&worker->inbox)))) {
+		if (!looked || is_asked(worker, flags)) {
 			if (has_to_leave(k, flags))
 				break;
 			looked = !has_to_rest(worker, k, flags);
@@ -751,7 +951,7 @@ static void serve(struct kthread_worker *worker, struct kthread *k)
 				continue;
 			}
 		}
-		if (run_one(worker))
+		if (!run_works(worker))
 			continue;
 		if (flags & CLOSING) {
 			/* Who was counted before the gate was shut pushes yet, and wakes. */
@@ -781,6 +981,7 @@ static int attach(struct kthread_worker *worker, struct kthread *k, bool owned)
 		store_relaxed(&worker->cpu, this_cpu());
 		if (owned)
 			worker->thread = k;
+		attend_locked(worker);
 	}
 	kthread_unlock_for_registry(worker);
 	if (!result) {
@@ -807,6 +1008,7 @@ void kthread_detach(struct kthread_worker *worker, struct kthread *k)
 	if (worker->thread == k && kthread_stop_requested(k))
 		worker->thread = NULL;
 	kthread_leave_unattended_locked(worker);
+	pthread_mutex_unlock(&worker->attendance);
 	/* Under lock: who has seen that the thread is gone may free the worker. */
 	kthread_tell_waiters(worker);
 	kthread_unlock_for_registry(worker);

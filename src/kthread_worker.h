@@ -117,7 +117,7 @@ typedef void (*kthread_work_func_t)(struct kthread_work *work);
  */
 struct kthread_work {
 	struct kthread_work *next;	/* the producer's until pushed, then the worker's, under lock */
-	struct kthread_work *prev;	/* under lock */
+	struct kthread_work *prev;	/* the producer's until pushed, and a hint; then under lock */
 	kthread_work_func_t func;	/* constant */
 	KTHREAD_ATOMIC(uintptr_t) state; /* worker | flags: claimed by compare-and-swap (claim pair) */
 	KTHREAD_ATOMIC(uint32_t) started_seq; /* runs begun or dropped; stored under lock (pair F) */
@@ -228,6 +228,8 @@ struct kthread_wait {
  * kthread_init_worker, or let kthread_create_worker make one. Its members are not
  * for the caller to touch, but for reading task.
  */
+#define KTHREAD_RECENT 16
+
 struct kthread_worker {
 	/* What producers touch. */
 	KTHREAD_ATOMIC(struct kthread_work *) inbox; /* newest first (inbox, park pairs) */
@@ -235,7 +237,9 @@ struct kthread_worker {
 	KTHREAD_ATOMIC(uint32_t) phase;	/* which of claims counts newcomers; a hint */
 	KTHREAD_ATOMIC(uint32_t) sleep;	/* enum sleep_state (park pair) */
 	KTHREAD_ATOMIC(uint32_t) waker_cpu; /* of the last that woke the worker; a hint */
-	char producers_end[64 - 5 * 4 - sizeof(void *)]; /* keeps what follows off their cache line */
+	KTHREAD_ATOMIC(uint32_t) noted;	/* so many were noted in recent; a hint */
+	char producers_end[64 - 6 * 4 - sizeof(void *)]; /* keeps what follows off their cache line */
+	KTHREAD_ATOMIC(struct kthread_work *) recent[KTHREAD_RECENT]; /* the last works pushed, gone or not; a hint */
 
 	/* What all look at and few write. */
 	KTHREAD_ATOMIC(uint32_t) flushing; /* who is about to look or to sleep (flush pairs) */
@@ -244,9 +248,10 @@ struct kthread_worker {
 	KTHREAD_ATOMIC(uint32_t) quiet[2]; /* moments without a claim that were waited for, by phase */
 	KTHREAD_ATOMIC(uint32_t) event;	/* what waiters sleep on; lowest bit: someone sleeps */
 	KTHREAD_ATOMIC(uint32_t) cpu;	/* where the worker went idle last; a hint */
+	KTHREAD_ATOMIC(uint32_t) wanted; /* enum list_wanted: the list is, by who holds lock (list pairs) */
 	KTHREAD_ATOMIC(const struct kthread_trace *) trace; /* NULL: none (trace pair) */
 	void (*wake)(struct kthread_worker *worker); /* set while nobody queues */
-	char shared_end[64 - 7 * 4 - 2 * sizeof(void *)];
+	char shared_end[64 - 8 * 4 - 2 * sizeof(void *)];
 
 	/* What the worker writes at every run. */
 	KTHREAD_ATOMIC(struct kthread_work *) current_work; /* worker's thread (flush pairs) */
@@ -257,13 +262,18 @@ struct kthread_worker {
 	uint32_t rearmed;		/* it is periodic, and its next run pending since; worker's thread only */
 	uint32_t last_epoch;		/* of kthread_worker_run_pending, when limited; worker's thread only */
 	uint32_t limited;		/* works of a later epoch are not begun; under lock */
+	KTHREAD_ATOMIC(uint32_t) inside; /* the worker's thread is at the list, without lock (list pairs) */
+	uint32_t by_lock;		/* it is there by way of lock; worker's thread only */
+	uint32_t paced;			/* it waits in front of a look at the inbox; worker's thread only */
+	int32_t quick_looks;		/* so many in a row found few works; worker's thread only */
 	uint64_t sleep_until;		/* when it looks of itself, if nothing comes; worker's thread only */
 
 	KTHREAD_ATOMIC(uint32_t) lock_ready; /* 0 until lock inherits priority (lock-init pair) */
 	KTHREAD_ATOMIC(uint32_t) poll_max_ns; /* longest busy poll; see kthread_worker_set_busy_poll */
 	KTHREAD_ATOMIC(uint32_t) flush_poll_ns; /* present window of flushers; a hint */
 	uint32_t poll_ns;		/* present window of the worker; worker's thread only */
-	pthread_mutex_t lock;		/* of work_list and of what says "under lock" */
+	pthread_mutex_t lock;		/* of work_list and of what says "under lock"; see lock_worker */
+	pthread_mutex_t attendance;	/* held by the attached thread; see lock_worker */
 	struct kthread_work_list work_list; /* under lock */
 	struct kthread_timers timers;	/* under lock */
 	uint64_t next_look;		/* sleep_until, or what others made of it; 0: it does not sleep; under lock */
@@ -280,6 +290,7 @@ struct kthread_worker {
 	KTHREAD_ATOMIC(uint64_t) sleeps; /* worker's thread */
 	KTHREAD_ATOMIC(uint64_t) poll_hits; /* worker's thread */
 	uint64_t missed;		/* ticks skipped; under lock */
+	uint32_t fetched;		/* noted, as it was at the last look at recent; under lock */
 
 	const struct kthread_worker_ops *ops; /* constant while attached */
 	void *data;			/* the embedder's */
@@ -307,13 +318,15 @@ struct kthread_worker {
  * as in the kernel.
  */
 #define KTHREAD_WORKER_INIT(worker)						\
-	{ NULL, { KTHREAD_WORKER_MADE, KTHREAD_WORKER_MADE }, 0, 0, 0, { 0 },	\
-	  0, 0, 0, { 0, 0 }, 0, 0, NULL, NULL, { 0 },				\
-	  NULL, 0, 0, 0, 0, 0, 0, 0, 0,						\
+	{ NULL, { KTHREAD_WORKER_MADE, KTHREAD_WORKER_MADE }, 0, 0, 0, 0, { 0 },	\
+	  { NULL },								\
+	  0, 0, 0, { 0, 0 }, 0, 0, 0, NULL, NULL, { 0 },				\
+	  NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,				\
 	  0, KTHREAD_POLL_MAX_DEFAULT_NS, 0, 0,					\
-	  PTHREAD_MUTEX_INITIALIZER, { NULL, NULL }, { NULL, 0, 0 }, 0,		\
+	  PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,			\
+	  { NULL, NULL }, { NULL, 0, 0 }, 0,					\
 	  NULL, 0, -1, NULL, NULL,						\
-	  0, 0, 0, 0, 0, 0, 0, 0,							\
+	  0, 0, 0, 0, 0, 0, 0, 0, 0,						\
 	  NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0 }
 
 #define KTHREAD_WORK_INIT(work, fn)						\
@@ -986,7 +999,9 @@ bool kthread_work_pending(struct kthread_work *work);
  * @max_ns: nanoseconds; 0: never. The default is KTHREAD_POLL_MAX_DEFAULT_NS.
  *
  * Before they sleep both poll for a window that grows up to this bound while wake-ups
- * come soon and shrinks to nothing while they do not. From anywhere.
+ * come soon and shrinks to nothing while they do not. Apart from that a worker to which works
+ * come in a stream waits up to 2 microseconds in front of a look at its queue, so that its
+ * looks do not slow down the producers. From anywhere.
  */
 void kthread_worker_set_busy_poll(struct kthread_worker *worker, uint32_t max_ns);
 

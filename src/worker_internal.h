@@ -65,6 +65,13 @@ enum worker_flags {
 	POKE = 1u << 8,		/* from here up: counts the pokes, so that each changes the word */
 };
 
+/* worker->wanted */
+enum list_wanted {
+	NOT_WANTED,
+	WANTED,		/* somebody holds lock, and is at the list or about to be */
+	WAITED_FOR,	/* and sleeps until the worker's thread has left it */
+};
+
 /* worker->claims */
 enum claim_state {
 	GATE_CLOSED = 1u << 0,	/* being destroyed, or destroyed */
@@ -152,6 +159,9 @@ KTHREAD_HIDDEN void kthread_tell_progress(struct kthread_worker *worker);
  * long that polling was in vain, a larger one when sleeping was not worth its while.
  */
 KTHREAD_HIDDEN uint32_t kthread_next_window(uint32_t window, uint64_t waited_ns, uint32_t max_ns);
+
+/* Wait until the worker's thread has left the list. See lock_worker. */
+KTHREAD_HIDDEN void kthread_wait_until_outside(struct kthread_worker *worker);
 
 /* The calling thread serves the worker, until it is detached. Returns 0 or why not. */
 KTHREAD_HIDDEN int kthread_attach(struct kthread_worker *worker, struct kthread *k);
@@ -292,15 +302,31 @@ KTHREAD_HIDDEN int kthread_attach_refusal_locked(struct kthread_worker *worker);
 
 /* ---- what is called often ---- */
 
+/*
+ * The lock of a worker: of its list, its timers, and all that is called "under lock".
+ *
+ * The worker's own thread comes to the list at every run, and takes no lock for it: it says
+ * that it is inside, and looks whether the list is wanted. Only then it takes the lock, as
+ * everybody else does, who say that they want the list and wait until it is outside. That is
+ * after some instructions, unless it is preempted just there. So that it is not kept there by
+ * threads whose priority lies between its own and the waiter's, it holds a second mutex as long
+ * as it is attached: who waits for that lends it the priority, and is let in when it leaves the
+ * list. What is "under lock" may be touched by who holds the lock, or is inside.
+ */
 static inline void lock_worker(struct kthread_worker *worker)
 {
 	if (!load_acquire(&worker->lock_ready)) /* lock-init */
 		kthread_make_lock(worker);
 	pthread_mutex_lock(&worker->lock);
+	store_relaxed(&worker->wanted, WANTED);
+	fence_full(); /* list-b1, pairs with list-b0 */
+	if (load_acquire(&worker->inside)) /* list */
+		kthread_wait_until_outside(worker);
 }
 
 static inline void unlock_worker(struct kthread_worker *worker)
 {
+	store_release(&worker->wanted, NOT_WANTED); /* list */
 	pthread_mutex_unlock(&worker->lock);
 }
 

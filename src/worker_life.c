@@ -51,6 +51,7 @@ void kthread_make_lock(struct kthread_worker *worker)
 	kthread_lock_global();
 	if (!load_relaxed(&worker->lock_ready)) {
 		kthread_mutex_init(&worker->lock);
+		kthread_mutex_init(&worker->attendance);
 		store_release(&worker->lock_ready, 1); /* lock-init */
 	}
 	kthread_unlock_global();
@@ -88,12 +89,12 @@ void kthread_lock_for_registry(struct kthread_worker *worker)
 	if (!load_relaxed(&worker->lock_ready)) /* it was made under global_lock */
 		kthread_make_lock(worker);
 	kthread_lock_global();
-	pthread_mutex_lock(&worker->lock);
+	lock_worker(worker);
 }
 
 void kthread_unlock_for_registry(struct kthread_worker *worker)
 {
-	pthread_mutex_unlock(&worker->lock);
+	unlock_worker(worker);
 	kthread_unlock_global();
 }
 
@@ -112,11 +113,24 @@ static void after_fork_parent(void)
 	pthread_mutex_unlock(&global_lock);
 }
 
+/*
+ * In the child. A lock that inherits priority knows its owner by a thread id that the child
+ * does not have.
+ */
+static void renew_locks(struct kthread_worker *worker)
+{
+	kthread_mutex_init(&worker->lock);
+	kthread_mutex_init(&worker->attendance);
+	store_relaxed(&worker->wanted, NOT_WANTED);
+	if (worker == kthread_served)
+		pthread_mutex_lock(&worker->attendance);
+}
+
 /* A call that came too late to a destroyed one may have held its lock. */
 static void renew_destroyed(struct kthread_worker *list)
 {
 	for (struct kthread_worker *w = list; w; w = w->registry_next) {
-		kthread_mutex_init(&w->lock);
+		renew_locks(w);
 		store_relaxed(&w->flushing, 0);
 		store_relaxed(&w->watched, 0);
 		w->waiters = NULL;
@@ -126,8 +140,7 @@ static void renew_destroyed(struct kthread_worker *list)
 
 /*
  * The threads are gone: the workers that they served, and those made to be served,
- * refuse from now on. The locks are made anew, since a lock that inherits priority
- * knows its owner by a thread id that the child does not have.
+ * refuse from now on.
  */
 static void after_fork_child(void)
 {
@@ -139,7 +152,7 @@ static void after_fork_child(void)
 	renew_destroyed(retired);
 	for (struct kthread_worker *w = registry; w; w = next) {
 		next = w->registry_next;
-		kthread_mutex_init(&w->lock);
+		renew_locks(w);
 		store_relaxed(&w->claims[0], GATE_FORKED | GATE_MADE);
 		store_relaxed(&w->claims[1], GATE_FORKED | GATE_MADE);
 		store_relaxed(&w->flags, FORKED);

@@ -8,6 +8,7 @@
  */
 #include "harness.h"
 
+#include <semaphore.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -20,7 +21,8 @@
 #endif
 
 static atomic_uint allocations;		/* by any thread */
-static _Thread_local unsigned int locks; /* taken by this one */
+static _Thread_local unsigned int locks; /* of the worker's, taken by this one */
+static _Atomic(struct kthread_worker *) watched_worker;
 
 #define COUNTED(type, name, params, args)			\
 	type __real_##name params;				\
@@ -41,7 +43,11 @@ int __real_pthread_mutex_lock(pthread_mutex_t *mutex);
 int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex);
 int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex)
 {
-	locks++;
+	struct kthread_worker *worker = atomic_load(&watched_worker);
+
+	/* Where the system has no futex, who sleeps and who wakes takes one of parking's own. */
+	if (worker && (mutex == &worker->lock || mutex == &worker->attendance))
+		locks++;
 	return __real_pthread_mutex_lock(mutex);
 }
 
@@ -442,8 +448,32 @@ static int as_fifo(struct kthread_attr *attr, int priority)
 static struct {
 	struct kthread_worker *worker;
 	struct kthread_work work;
+	struct kthread_work listed;
+	struct kthread_delayed_work timed;
+	struct kthread_attr low, middle, high;
+	sem_t begin;
 	atomic_bool locked, may_unlock, has_run, middle_runs, middle_gave_up;
 } inversion;
+
+/* Returns why it can't be shown here, or NULL. */
+static const char *begin_inversion(void)
+{
+	static const struct kthread_attr defaults = KTHREAD_ATTR_INIT;
+	cpu_set_t own;
+
+	sched_getaffinity(0, sizeof(own), &own);
+	if (!may_be_realtime() || !CPU_ISSET(0, &own) || sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		return "it takes SCHED_FIFO, CPU 0 and another one to look on";
+	if (test_emulator() || getenv("RUNNING_ON_VALGRIND") || UNDER_TSAN)
+		return "it takes threads that the system schedules as they are";
+	memset(&inversion, 0, sizeof(inversion));
+	sem_init(&inversion.begin, 0, 0);
+	inversion.low = inversion.middle = inversion.high = defaults;
+	as_fifo(&inversion.low, 10);
+	as_fifo(&inversion.middle, 20);
+	as_fifo(&inversion.high, 30);
+	return NULL;
+}
 
 static void note_run(struct kthread_work *work)
 {
@@ -466,9 +496,12 @@ static int hold_lock(void *data)
 /* Of the middle one: computes until the work of the highest has run, and leaves nobody below it the CPU. */
 static int compute(void *data)
 {
-	uint64_t until = park_clock_ns() + MS(4000);
+	uint64_t until;
 
 	(void)data;
+	while (sem_wait(&inversion.begin))
+		;
+	until = park_clock_ns() + MS(4000);
 	atomic_store(&inversion.middle_runs, true);
 	while (!atomic_load(&inversion.has_run)) {
 		if (park_clock_ns() > until) {
@@ -480,43 +513,110 @@ static int compute(void *data)
 }
 
 /*
+ * Now the middle one begins. If nobody above it has the CPU it does so at once; that is given some
+ * time to be seen, which only makes the test sharper.
+ */
+static void let_middle_begin(void)
+{
+	sem_post(&inversion.begin);
+	for (int i = 0; i < 50 && !atomic_load(&inversion.middle_runs); i++)
+		nap();
+}
+
+static void do_nothing(struct kthread_work *work)
+{
+	(void)work;
+}
+
+/*
  * On one CPU. The lock's holder is of the lowest priority, and the middle one does not let it
  * run: so the worker, of the highest, would wait for the middle one, if its lock did not lend
  * its priority to the holder.
  */
 TEST(middle_priority_does_not_keep_the_worker_from_its_lock)
 {
-	struct kthread_attr low = KTHREAD_ATTR_INIT, middle = KTHREAD_ATTR_INIT;
-	struct kthread_attr high = KTHREAD_ATTR_INIT;
+	const char *reason = begin_inversion();
 	struct kthread *holder, *spinner;
-	cpu_set_t own;
+	pid_t tid;
 
-	sched_getaffinity(0, sizeof(own), &own);
-	if (!may_be_realtime() || !CPU_ISSET(0, &own) || sysconf(_SC_NPROCESSORS_ONLN) < 2)
-		SKIP("it takes SCHED_FIFO, CPU 0 and another one to look on");
-	if (test_emulator() || getenv("RUNNING_ON_VALGRIND") || UNDER_TSAN)
-		SKIP("it takes threads that the system schedules as they are");
-	memset(&inversion, 0, sizeof(inversion));
-	as_fifo(&low, 10);
-	as_fifo(&middle, 20);
-	as_fifo(&high, 30);
+	if (reason)
+		SKIP("%s", reason);
 	kthread_init_work(&inversion.work, note_run);
-	inversion.worker = kthread_run_worker_attr(&high);
+	inversion.worker = kthread_run_worker_attr(&inversion.high);
 	CHECK(inversion.worker);
 	kthread_worker_set_busy_poll(inversion.worker, 0);
 	WAIT_UNTIL(load_relaxed(&inversion.worker->sleep)); /* so that it is not in the lock itself */
-	holder = kthread_run_attr(hold_lock, NULL, &low);
+	CHECK(kthread_worker_thread(inversion.worker, NULL, &tid));
+	spinner = kthread_run_attr(compute, NULL, &inversion.middle);
+	CHECK(spinner);
+	holder = kthread_run_attr(hold_lock, NULL, &inversion.low);
 	CHECK(holder);
 	WAIT_UNTIL(atomic_load(&inversion.locked));
 	/* Wakes the worker, which takes the CPU and comes to its lock. */
 	CHECK(kthread_queue_work(inversion.worker, &inversion.work));
-	spinner = kthread_run_attr(compute, NULL, &middle);
-	CHECK(spinner);
-	WAIT_UNTIL(atomic_load(&inversion.middle_runs) || atomic_load(&inversion.has_run));
+	WAIT_UNTIL(!load_relaxed(&inversion.worker->sleep) && tid_settled(tid));
+	let_middle_begin();
 	atomic_store(&inversion.may_unlock, true);
 	CHECK_EQ(kthread_flush_work(&inversion.work), 0);
 	CHECK_EQ(kthread_stop(spinner), 0);
 	CHECK_EQ(kthread_stop(holder), 0);
+	CHECK(!atomic_load(&inversion.middle_gave_up));
+	CHECK_EQ(kthread_destroy_worker(inversion.worker), 0);
+}
+
+/* The hook of a queueing: the worker's own thread calls it at its list, when a timer has run out. */
+static void stay_at_the_list(const struct kthread_trace *trace, struct kthread_worker *worker,
+			     struct kthread_work *work)
+{
+	(void)trace;
+	/* It may have come by way of the lock, while its next timer was being read or set. */
+	if (work != &inversion.timed.work || kthread_current_worker() != worker ||
+	    !load_relaxed(&worker->inside) || atomic_load(&inversion.may_unlock))
+		return;
+	atomic_store(&inversion.locked, true);
+	while (!atomic_load(&inversion.may_unlock))
+		;
+}
+
+/* Of the highest priority: wants the list. */
+static int want_the_list(void *data)
+{
+	(void)data;
+	CHECK(kthread_cancel_work(&inversion.listed));
+	atomic_store(&inversion.has_run, true);
+	return 0;
+}
+
+/*
+ * The other way round: the worker is of the lowest priority, and preempted at its list, where it
+ * holds no lock. Who wants the list, of the highest, lends it its priority all the same.
+ */
+TEST(middle_priority_does_not_keep_the_worker_at_its_list)
+{
+	static const struct kthread_trace hooks = { .queue = stay_at_the_list };
+	const char *reason = begin_inversion();
+	struct kthread *canceller, *spinner;
+
+	if (reason)
+		SKIP("%s", reason);
+	kthread_init_work(&inversion.listed, note_run);
+	kthread_init_delayed_work(&inversion.timed, do_nothing);
+	inversion.worker = kthread_run_worker_attr(&inversion.low);
+	CHECK(inversion.worker);
+	kthread_worker_set_trace(inversion.worker, &hooks);
+	spinner = kthread_run_attr(compute, NULL, &inversion.middle);
+	CHECK(spinner);
+	CHECK(kthread_queue_periodic_work(inversion.worker, &inversion.timed, 1, MS(1)));
+	WAIT_UNTIL(atomic_load(&inversion.locked));
+	CHECK(kthread_queue_work(inversion.worker, &inversion.listed));
+	canceller = kthread_run_attr(want_the_list, NULL, &inversion.high);
+	CHECK(canceller);
+	WAIT_UNTIL(load_relaxed(&inversion.worker->wanted) == WAITED_FOR &&
+		   tid_settled(canceller->tid));
+	let_middle_begin();
+	atomic_store(&inversion.may_unlock, true);
+	CHECK_EQ(kthread_stop(canceller), 0);
+	CHECK_EQ(kthread_stop(spinner), 0);
 	CHECK(!atomic_load(&inversion.middle_gave_up));
 	CHECK_EQ(kthread_destroy_worker(inversion.worker), 0);
 }
@@ -557,7 +657,7 @@ TEST(worker_of_a_high_priority_does_not_poll_where_it_keeps_others_from_their_on
 	CHECK_EQ(kthread_destroy_worker(worker), 0);
 }
 
-/* ---- no allocation, no page fault ---- */
+/* ---- no lock, no allocation, no page fault ---- */
 
 #define WARM_UP 200
 #define RUNS 5000
@@ -589,13 +689,13 @@ static void round_trips(struct kthread_worker *worker, struct kthread_work *work
 	CHECK_EQ(kthread_flush_worker(worker), 0);
 }
 
-TEST(warm_worker_neither_allocates_nor_faults)
+TEST(warm_worker_takes_no_lock_allocates_nothing_and_has_no_fault)
 {
 	struct kthread_attr attr = KTHREAD_ATTR_INIT;
 	struct kthread_worker *worker;
 	struct kthread_work works[8];
 	struct rusage before, after;
-	unsigned int allocated, taken, taken_there;
+	unsigned int allocated, taken, taken_there, ran;
 	long faults_there;
 
 	attr.lock_memory = true;
@@ -607,21 +707,26 @@ TEST(warm_worker_neither_allocates_nor_faults)
 		kthread_init_work(&works[i], note_usage);
 	round_trips(worker, works, WARM_UP);
 	getrusage(RUSAGE_THREAD, &before);
-	taken_there = quiet.locks;
 	faults_there = quiet.usage.ru_minflt + quiet.usage.ru_majflt;
 	allocated = atomic_load(&allocations);
+	atomic_store(&watched_worker, worker);
+	/* Once without a flusher, who may have had the lock when the last run ended. */
+	ran = atomic_load(&quiet.ran) + 1;
+	CHECK(kthread_queue_work(worker, &works[0]));
+	WAIT_UNTIL(atomic_load(&quiet.ran) == ran);
 	taken = locks;
+	taken_there = quiet.locks;
 	for (int i = 0; i < RUNS; i++)
-		CHECK(kthread_queue_work(worker, &works[i % 8]) || i >= 8);
-	taken = locks - taken;
-	round_trips(worker, works, 0);
+		ran += kthread_queue_work(worker, &works[i % 8]);
+	WAIT_UNTIL(atomic_load(&quiet.ran) == ran);
+	CHECK_EQ(locks - taken, 0);
+	CHECK_EQ(quiet.locks - taken_there, 0);
 	CHECK_EQ(atomic_load(&allocations), allocated);
-	CHECK_EQ(taken, 0); /* who queues takes no lock */
+	/* Who sleeps in a flush does take the lock, and while it does the worker may. */
 	round_trips(worker, works, RUNS);
 	getrusage(RUSAGE_THREAD, &after);
 	CHECK_EQ(atomic_load(&allocations), allocated);
-	printf("locks taken by the worker for %u runs: %u\n", atomic_load(&quiet.ran) - WARM_UP,
-	       quiet.locks - taken_there);
+	atomic_store(&watched_worker, NULL);
 	if (!UNDER_ASAN && !UNDER_TSAN && !test_emulator() && !getenv("RUNNING_ON_VALGRIND")) {
 		CHECK_EQ(after.ru_minflt + after.ru_majflt, before.ru_minflt + before.ru_majflt);
 		CHECK_EQ(quiet.usage.ru_minflt + quiet.usage.ru_majflt, faults_there);

@@ -17,7 +17,7 @@ OTHERS = {"kthread.c", "kthread_attr.c", "park.c"}
 HEADERS = ["kthread.h", "kthread_worker.h", "kthread_internal.h"]
 
 # They steer how long to poll and what is counted, never what is correct.
-QUIET = {"waker_cpu", "cpu", "poll_max_ns", "flush_poll_ns"}
+QUIET = {"waker_cpu", "cpu", "poll_max_ns", "flush_poll_ns", "noted", "recent"}
 
 # Their addresses are kept in pointers of the plain type; each is used under a lock.
 RAW = {"waiters", "registry_next", "registry_prev"}
@@ -31,7 +31,9 @@ STRUCTS = {
 }
 
 STRUCT = re.compile(r"^struct (\w+) \{\n(.*?)^\};", re.MULTILINE | re.DOTALL)
-ATOMIC = re.compile(r"^\t(?:KTHREAD_ATOMIC|_Atomic)\(([^;]*)\) (\w+);", re.MULTILINE)
+ATOMIC = re.compile(
+    r"^\t(?:KTHREAD_ATOMIC|_Atomic)\(([^;]*)\) (\w+)((?:\[\w+\])?);", re.MULTILINE
+)
 FUNCTION = re.compile(r"^\t([\w ]+?)\(\*(\w+)\)(\([^;]*\));", re.MULTILINE)
 PLAIN = re.compile(
     r"^\t((?:const )?(?:struct \w+ \*+|void \*|char \*|u?int\d*_t |int |bool |pid_t |pthread_t "
@@ -44,7 +46,7 @@ def members(match: re.Match[str]) -> str:
     name, body = match.groups()
     if name not in STRUCTS:
         return match.group(0)
-    body = ATOMIC.sub(lambda m: f"\tKTHREAD_QUIET({m[1]}) {m[2]};" if m[2] in QUIET else m[0], body)
+    body = ATOMIC.sub(lambda m: f"\tKTHREAD_QUIET({m[1]}) {m[2]}{m[3]};" if m[2] in QUIET else m[0], body)
     body = FUNCTION.sub(lambda m: f"\tKTHREAD_PLAIN({m[1].strip()} (*){m[3]}) {m[2]};", body)
     body = PLAIN.sub(
         lambda m: m[0] if m[2] in RAW else f"\tKTHREAD_PLAIN({m[1].strip()}) {m[2]};", body

@@ -33,16 +33,27 @@ struct base : body {
 	/* What kthread_worker_fn does between coming and going. */
 	void serve_worker()
 	{
-		kthread_served = &worker;
+		begin_to_serve(&worker);
 		serve(&worker, &k);
-		kthread_served = NULL;
+		end_to_serve(&worker);
 	}
 	void run_all(struct kthread_worker *w)
 	{
-		kthread_served = w;
+		begin_to_serve(w);
 		while (kthread_run_one(w))
 			;
+		end_to_serve(w);
+	}
+	/* As attach and detach, of what hangs on the thread. */
+	static void begin_to_serve(struct kthread_worker *w)
+	{
+		attend_locked(w);
+		kthread_served = w;
+	}
+	static void end_to_serve(struct kthread_worker *w)
+	{
 		kthread_served = NULL;
+		pthread_mutex_unlock(&w->attendance);
 	}
 	/* The worker leaves when the present callback has ended. */
 	static void leave()
@@ -90,7 +101,7 @@ DECLARE_SCENARIO("queue-park", queue_park);
 
 /* Somebody else takes the inbox, and never gets to wake the worker. */
 struct taken_park : base {
-	static constexpr int bound = 5;
+	static constexpr int bound = 4;
 	void before()
 	{
 		set_up(write_result_and_leave);
@@ -245,7 +256,7 @@ DECLARE_SCENARIO("give-back-run", give_back_run);
 
 /* A flusher that has seen it pending on the second worker returns. */
 struct give_back_flush : give_back_run {
-	static constexpr int threads = 3, bound = 2;
+	static constexpr int threads = 3, bound = 1;
 	atomic<uint32_t> refused;
 
 	static void fn(struct kthread_work *)
@@ -402,10 +413,10 @@ struct flush_requeue : base {
 	void thread(unsigned i)
 	{
 		if (i == 0) {
-			kthread_served = &worker;
+			begin_to_serve(&worker);
 			kthread_run_one(&worker);
 			kthread_run_one(&worker);
-			kthread_served = NULL;
+			end_to_serve(&worker);
 		} else {
 			bool again = kthread_queue_work(&worker, &work);
 
@@ -418,7 +429,7 @@ DECLARE_SCENARIO("flush-requeue", flush_requeue);
 
 /* Queue, flush and free, against a worker that sleeps. */
 struct queue_flush_free : base {
-	static constexpr int bound = 3;
+	static constexpr int bound = 2;
 
 	void before()
 	{
@@ -441,7 +452,7 @@ DECLARE_SCENARIO("queue-flush-free", queue_flush_free);
 /* ---- flush of the whole worker ---- */
 
 struct flush_worker_run : base {
-	static constexpr int bound = 4;
+	static constexpr int bound = 3;
 	void before()
 	{
 		set_up(write_result);
@@ -808,7 +819,7 @@ DECLARE_SCENARIO("stop-queue", stop_queue);
 
 /* The next work without leaving the callback, against a stop. */
 struct next_work : base {
-	static constexpr int bound = 3;
+	static constexpr int bound = 2;
 	struct kthread_work second;
 
 	static void fn(struct kthread_work *)
@@ -1125,7 +1136,7 @@ DECLARE_SCENARIO("flush-delayed", flush_delayed);
 
 /* Drained: who is not refused has pushed, and that has run. */
 struct drain_queue : base {
-	static constexpr int bound = 3;
+	static constexpr int bound = 2;
 
 	void before()
 	{

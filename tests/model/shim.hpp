@@ -68,6 +68,7 @@
 #undef pthread_mutex_t
 #undef pthread_mutex_init
 #undef pthread_mutex_lock
+#undef pthread_mutex_trylock
 #undef pthread_mutex_unlock
 #undef pthread_mutex_destroy
 #undef pthread_create
@@ -469,6 +470,8 @@ void pass_time(uint64_t ns);
 #define fence_full() model::fence(rl::mo_seq_cst, MODEL_SITE("fence_full"))
 #define fence_full_after_rmw() model::fence(rl::mo_seq_cst, MODEL_SITE("fence_full_after_rmw"))
 
+#define prefetch_to_write(address) ((void)(address))
+#define mutex_lock_out_of_order(m) model::mutex_lock(m)
 #define note_as_defined(p, size) ((void)(p), (void)(size))
 
 /* Polling takes time, and one look stands for many. */
@@ -479,6 +482,7 @@ static inline void cpu_relax(void)
 
 #define POLL_LOOKS 1
 #define CLAIM_LOOKS 1
+#define INSIDE_LOOKS 0
 
 /* ---- what the system gives ---- */
 
@@ -496,6 +500,7 @@ static inline void cpu_relax(void)
 #define PTHREAD_MUTEX_INITIALIZER {}
 #define pthread_mutex_init(m, attr) model::mutex_init(m, attr)
 #define pthread_mutex_lock(m) model::mutex_lock(m)
+#define pthread_mutex_trylock(m) model::mutex_lock(m) /* the core tries what is free */
 #define pthread_mutex_unlock(m) model::mutex_unlock(m)
 #define pthread_mutex_destroy(m) ((void)(m))
 #define pthread_mutexattr_setprotocol(attr, protocol) ((void)(attr))

@@ -283,7 +283,8 @@ def test_finalizer_of_another_work_does_not_keep_a_flushed_one(kw):
         data = Data(4)
         ref = weakref.ref(data)
         work, slow = kw.NativeWork(callback, data), kw.NativeWork(callback, Slow(5))
-        assert first.queue(work) and second.queue(slow) is True
+        assert first.queue(work) is True
+        assert second.queue(slow) is True
         del slow
         wait_until(partial(is_over, work))
         gate.open()
