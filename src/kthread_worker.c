@@ -481,12 +481,12 @@ void kthread_wait_until_outside(struct kthread_worker *worker)
 {
 	for (int i = 0; i < INSIDE_LOOKS; i++) {
 		cpu_relax();
-		if (!load_acquire(&worker->inside)) /* list */
+		if (!is_inside(worker))
 			return;
 	}
 	store_relaxed(&worker->wanted, WAITED_FOR);
 	fence_full(); /* leave-b1, pairs with leave-b0 */
-	if (load_acquire(&worker->inside)) { /* list */
+	if (is_inside(worker)) {
 		mutex_lock_out_of_order(&worker->attendance);
 		pthread_mutex_unlock(&worker->attendance);
 	}

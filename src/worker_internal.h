@@ -302,6 +302,12 @@ KTHREAD_HIDDEN int kthread_attach_refusal_locked(struct kthread_worker *worker);
 
 /* ---- what is called often ---- */
 
+/* Is the worker's thread at the list, without the lock? By who holds that. */
+static inline bool is_inside(struct kthread_worker *worker)
+{
+	return load_acquire(&worker->inside); /* list */
+}
+
 /*
  * The lock of a worker: of its list, its timers, and all that is called "under lock".
  *
@@ -320,7 +326,7 @@ static inline void lock_worker(struct kthread_worker *worker)
 	pthread_mutex_lock(&worker->lock);
 	store_relaxed(&worker->wanted, WANTED);
 	fence_full(); /* list-b1, pairs with list-b0 */
-	if (load_acquire(&worker->inside)) /* list */
+	if (is_inside(worker))
 		kthread_wait_until_outside(worker);
 }
 
