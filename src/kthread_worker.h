@@ -223,13 +223,14 @@ struct kthread_wait {
 	struct kthread_wait *outer;	/* what its callback waited for already */
 };
 
+/* recent of a worker: what fits in its producers' cache line. */
+#define KTHREAD_RECENT ((64 - 6 * 4 - sizeof(void *)) / sizeof(void *))
+
 /*
  * One worker. Declare it with DEFINE_KTHREAD_WORKER, embed it and call
  * kthread_init_worker, or let kthread_create_worker make one. Its members are not
  * for the caller to touch, but for reading task.
  */
-#define KTHREAD_RECENT 16
-
 struct kthread_worker {
 	/* What producers touch. */
 	KTHREAD_ATOMIC(struct kthread_work *) inbox; /* newest first (inbox, park pairs) */
@@ -238,8 +239,8 @@ struct kthread_worker {
 	KTHREAD_ATOMIC(uint32_t) sleep;	/* enum sleep_state (park pair) */
 	KTHREAD_ATOMIC(uint32_t) waker_cpu; /* of the last that woke the worker; a hint */
 	KTHREAD_ATOMIC(uint32_t) noted;	/* so many were noted in recent; a hint */
-	char producers_end[64 - 6 * 4 - sizeof(void *)]; /* keeps what follows off their cache line */
-	KTHREAD_ATOMIC(struct kthread_work *) recent[KTHREAD_RECENT]; /* the last works pushed, gone or not; a hint */
+	KTHREAD_ATOMIC(struct kthread_work *) recent[KTHREAD_RECENT]; /* the last pushed, gone or not; a hint */
+	/* Here their cache line ends: what follows must not share it. */
 
 	/* What all look at and few write. */
 	KTHREAD_ATOMIC(uint32_t) flushing; /* who is about to look or to sleep (flush pairs) */
@@ -318,8 +319,7 @@ struct kthread_worker {
  * as in the kernel.
  */
 #define KTHREAD_WORKER_INIT(worker)						\
-	{ NULL, { KTHREAD_WORKER_MADE, KTHREAD_WORKER_MADE }, 0, 0, 0, 0, { 0 },	\
-	  { NULL },								\
+	{ NULL, { KTHREAD_WORKER_MADE, KTHREAD_WORKER_MADE }, 0, 0, 0, 0, { NULL },	\
 	  0, 0, 0, { 0, 0 }, 0, 0, 0, NULL, NULL, { 0 },				\
 	  NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,				\
 	  0, KTHREAD_POLL_MAX_DEFAULT_NS, 0, 0,					\
