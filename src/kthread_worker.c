@@ -136,7 +136,7 @@ void kthread_init_delayed_work(struct kthread_delayed_work *dwork, kthread_work_
  * one pushed so many before it. Hints: the memory may be gone, and they are never followed; where
  * producers write over each other's, some are missing.
  */
-static void note_recent(struct kthread_worker *worker, struct kthread_work *work)
+KTHREAD_INLINE void note_recent(struct kthread_worker *worker, struct kthread_work *work)
 {
 	uint32_t n = load_relaxed(&worker->noted), i = n % KTHREAD_RECENT;
 
@@ -305,7 +305,7 @@ static bool executes_elsewhere(uintptr_t state, struct kthread_worker *worker,
 }
 
 /* The last touch of the worker by a producer, but for the wake of its thread. */
-static void end_claim(struct kthread_worker *worker, unsigned int phase, bool pushed)
+KTHREAD_INLINE void end_claim(struct kthread_worker *worker, unsigned int phase, bool pushed)
 {
 	uint32_t left;
 
@@ -392,7 +392,7 @@ int kthread_worker_refusal(struct kthread_worker *worker)
 	return gates_are_open(claims) ? 0 : kthread_gate_refusal(worker, claims);
 }
 
-void kthread_batch_begin(struct kthread_batch *batch, struct kthread_worker *worker)
+KTHREAD_INLINE void begin_batch(struct kthread_batch *batch, struct kthread_worker *worker)
 {
 	uint32_t claims;
 
@@ -418,7 +418,7 @@ void kthread_batch_begin(struct kthread_batch *batch, struct kthread_worker *wor
 		batch->refused = kthread_gate_refusal(worker, claims);
 }
 
-int kthread_batch_add(struct kthread_batch *batch, struct kthread_work *work)
+KTHREAD_INLINE int add_to_batch(struct kthread_batch *batch, struct kthread_work *work)
 {
 	int result = batch->refused;
 
@@ -438,7 +438,7 @@ int kthread_batch_add(struct kthread_batch *batch, struct kthread_work *work)
 	return result;
 }
 
-void kthread_batch_end(struct kthread_batch *batch)
+KTHREAD_INLINE void end_batch(struct kthread_batch *batch)
 {
 	struct kthread_worker *worker = batch->worker;
 
@@ -454,14 +454,29 @@ void kthread_batch_end(struct kthread_batch *batch)
 	end_claim(worker, batch->phase, batch->newest != NULL);
 }
 
+void kthread_batch_begin(struct kthread_batch *batch, struct kthread_worker *worker)
+{
+	begin_batch(batch, worker);
+}
+
+int kthread_batch_add(struct kthread_batch *batch, struct kthread_work *work)
+{
+	return add_to_batch(batch, work);
+}
+
+void kthread_batch_end(struct kthread_batch *batch)
+{
+	end_batch(batch);
+}
+
 int kthread_queue_work_status(struct kthread_worker *worker, struct kthread_work *work)
 {
 	struct kthread_batch batch;
 	int result;
 
-	kthread_batch_begin(&batch, worker);
-	result = kthread_batch_add(&batch, work);
-	kthread_batch_end(&batch);
+	begin_batch(&batch, worker);
+	result = add_to_batch(&batch, work);
+	end_batch(&batch);
 	return result;
 }
 

@@ -122,6 +122,7 @@ static void renew_locks(struct kthread_worker *worker)
 	kthread_mutex_init(&worker->lock);
 	kthread_mutex_init(&worker->attendance);
 	store_relaxed(&worker->wanted, NOT_WANTED);
+	store_relaxed(&worker->inside, 0); /* it may have been about to see that it is wanted */
 	if (worker == kthread_served)
 		pthread_mutex_lock(&worker->attendance);
 }
