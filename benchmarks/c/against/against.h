@@ -9,6 +9,7 @@
 #include <semaphore.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -37,6 +38,34 @@ static inline void tally_one(void)
 struct job {
 	void (*run)(struct job *job);
 };
+
+/*
+ * What a contestant's timers are to do. All of it is done by the consumer's thread: that is
+ * where the timers of an event loop belong.
+ */
+struct timers {
+	unsigned int count;
+	bool expire;			/* armed for now, and left alone until they have run */
+	const uint32_t *order;		/* in which they are armed, moved and cancelled */
+	const uint32_t *ahead;		/* milliseconds, for each timer; 0: due at once */
+	const uint32_t *moved;		/* milliseconds, after the move */
+	uint64_t began;
+	uint64_t ended;
+};
+
+extern struct timers timers;
+
+void timers_begin(void);	/* reads the clock; a second time counts instead of the first */
+void timers_end(void);		/* reads the clock */
+void timers_done(void);		/* that, and posts: all are cancelled, and nothing is left to do */
+
+/* What each timer's callback does. Of a cancelled one it would be a run too many. */
+static inline void timer_ran(void)
+{
+	if (tally.ran + 1 == tally.target)
+		timers_end();
+	tally_one();
+}
 
 void run_job(struct job *job);		/* is tally_one */
 
@@ -77,6 +106,11 @@ struct contestant {
 	 * NULL: it cannot merge requests, and runs as many jobs.
 	 */
 	void (*coalesce)(void *handle, unsigned int requests);
+	/*
+	 * Makes the timers, at most once, and has the consumer's thread do what struct timers
+	 * says; need not wait for it. NULL: it has no timers.
+	 */
+	void (*timers)(void *handle);
 	void (*close)(void *handle);
 };
 

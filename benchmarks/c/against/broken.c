@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Not measured: contestants that lose a job, or run one twice, behind --broken. The harness
- * must notice both.
+ * Not measured: contestants that lose a job or a timer, or run one twice, behind --broken. The
+ * harness must notice both, and a timer that runs although it was cancelled.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -47,12 +47,36 @@ static void twice(void *handle, unsigned int producer, unsigned int first, unsig
 		jobs[first].run(&jobs[first]);
 }
 
+/* Of those that are cancelled, one is not. */
+static void lose_timer(void *handle)
+{
+	(void)handle;
+	timers_begin();
+	for (unsigned int i = 0; i < timers.count; i++)
+		if (timers.expire == (i != 5))
+			timer_ran();
+	if (!timers.expire)
+		timers_done();
+}
+
+static void twice_timer(void *handle)
+{
+	(void)handle;
+	timers_begin();
+	for (unsigned int i = 0; i < timers.count && timers.expire; i++)
+		timer_ran();
+	if (timers.expire)
+		timer_ran();
+	else
+		timers_done();
+}
+
 const struct contestant loses = {
 	.name = "loses a job", .kind = BESIDE, .version = version, .open = open_nothing,
-	.produce = lose, .close = close_nothing,
+	.produce = lose, .timers = lose_timer, .close = close_nothing,
 };
 
 const struct contestant repeats = {
 	.name = "runs a job twice", .kind = BESIDE, .version = version, .open = open_nothing,
-	.produce = twice, .close = close_nothing,
+	.produce = twice, .timers = twice_timer, .close = close_nothing,
 };

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The harness notices what is wrong: a lost job, one that runs twice, a mistyped case."""
+"""The harness notices what is wrong: a lost job or timer, one too many, a mistyped case."""
 
 import json
 import subprocess
@@ -25,6 +25,21 @@ def main() -> None:
     assert twice.returncode == 1, twice
     assert "runs a job twice: 1001 jobs ran where 1000" in twice.stderr, twice.stderr
 
+    expire = ("--case", "timers-expire", "--quick", "--repeat", "2")
+    lost = run(*expire, "--broken", "lose", "--only", "loses", "--patience", "1")
+    assert lost.returncode == 1, lost
+    assert "loses a job: lost: 1999 of 2000 jobs ran" in lost.stderr, lost.stderr
+
+    twice = run(*expire, "--broken", "twice", "--only", "twice")
+    assert twice.returncode == 1, twice
+    assert "runs a job twice: 2001 jobs ran where 2000" in twice.stderr, twice.stderr
+
+    # This one's timer runs although it was cancelled.
+    timers = ("--case", "timers", "--quick", "--repeat", "2")
+    ran = run(*timers, "--broken", "lose", "--only", "loses")
+    assert ran.returncode == 1, ran
+    assert "loses a job: 1 jobs ran where 0" in ran.stderr, ran.stderr
+
     none = run("--case", "bursts")
     assert none.returncode == 2, none
 
@@ -40,7 +55,7 @@ def main() -> None:
     assert all(len(case["samples"]) == 2 for case in document["cases"]), document
     said = json.loads(run(*few, "--only", "mutex", "--json", "-").stdout)
     assert "mutex + condition" in [case["name"] for case in said["cases"]], said
-    print("a lost job, one that ran twice, and wrong arguments are noticed")
+    print("lost jobs and timers, those that ran too often, and wrong arguments are noticed")
 
 
 if __name__ == "__main__":

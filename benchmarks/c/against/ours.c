@@ -12,6 +12,8 @@
 struct ours {
 	struct kthread_worker *worker;
 	struct kthread_work *works;
+	struct kthread_delayed_work *timers;
+	struct kthread_work timing;
 };
 
 static void run(struct kthread_work *work)
@@ -99,12 +101,65 @@ static void coalesce(void *handle, unsigned int requests)
 		die("kthread_flush_work");
 }
 
+static void timer_run(struct kthread_work *work)
+{
+	(void)work;
+	timer_ran();
+}
+
+/* A delay of 0 would be no timer. */
+static uint64_t delay_ns(uint32_t ahead)
+{
+	return ahead ? ahead * UINT64_C(1000000) : 1;
+}
+
+static void time_timers(struct kthread_work *work)
+{
+	struct ours *o = (struct ours *)((char *)work - offsetof(struct ours, timing));
+
+	timers_begin();
+	for (unsigned int k = 0; k < timers.count; k++) {
+		uint32_t i = timers.order[k];
+
+		if (!kthread_queue_delayed_work(o->worker, &o->timers[i],
+						delay_ns(timers.ahead[i])))
+			die("kthread_queue_delayed_work");
+	}
+	if (timers.expire) {
+		timers_begin();
+		return;
+	}
+	for (unsigned int k = 0; k < timers.count; k++) {
+		uint32_t i = timers.order[k];
+
+		if (!kthread_mod_delayed_work(o->worker, &o->timers[i], delay_ns(timers.moved[i])))
+			die("kthread_mod_delayed_work");
+	}
+	for (unsigned int k = 0; k < timers.count; k++)
+		if (!kthread_cancel_delayed_work(&o->timers[timers.order[k]]))
+			die("kthread_cancel_delayed_work");
+	timers_done();
+}
+
+static void start_timers(void *handle)
+{
+	struct ours *o = handle;
+
+	o->timers = zeroed(timers.count * sizeof(*o->timers));
+	for (unsigned int i = 0; i < timers.count; i++)
+		kthread_init_delayed_work(&o->timers[i], timer_run);
+	kthread_init_work(&o->timing, time_timers);
+	if (!kthread_queue_work(o->worker, &o->timing))
+		die("kthread_queue_work");
+}
+
 static void close_ours(void *handle)
 {
 	struct ours *o = handle;
 
 	kthread_destroy_worker(o->worker);
 	free(o->works);
+	free(o->timers);
 	free(o);
 }
 
@@ -112,7 +167,7 @@ static const struct contestant ours = {
 	.name = "kthread_worker", .kind = OURS, .polls = true,
 	.item_bytes = sizeof(struct kthread_work),
 	.version = version, .open = open_default, .produce = produce, .trip = trip,
-	.coalesce = coalesce, .close = close_ours,
+	.coalesce = coalesce, .timers = start_timers, .close = close_ours,
 };
 CONTESTANT(ours)
 

@@ -4,7 +4,8 @@
  * lives on from one measurement to the next. A loop is for one thread, so each producer has
  * one; the burst ends when the last work has run, and the callbacks that the loops still owe
  * are made after the time. uv_async_send: the other way, into a loop's own thread; it carries
- * no item, so that a list under a mutex goes with it; it merges requests.
+ * no item, so that a list under a mutex goes with it; it merges requests. The timers are
+ * those of that loop.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -110,6 +111,12 @@ struct node {
 	struct node *next;
 };
 
+struct timing {
+	struct node node;	/* first: its function gets the address of all */
+	uv_loop_t *loop;
+	uv_timer_t *timers;
+};
+
 struct looper {
 	uv_loop_t loop;
 	uv_async_t async;
@@ -118,12 +125,19 @@ struct looper {
 	uv_thread_t thread;
 	struct node *first, **last;
 	struct node *nodes;
+	struct timing timing;
 	unsigned long asked;	/* coalescing: requests, and how many of them are served */
 	unsigned long served;
 	unsigned long wanted;
 	bool merges;
 	bool stop;
 };
+
+static void close_handle(uv_handle_t *handle, void *unused)
+{
+	(void)unused;
+	uv_close(handle, NULL);
+}
 
 static void woken(uv_async_t *async)
 {
@@ -154,7 +168,7 @@ static void woken(uv_async_t *async)
 		}
 	}
 	if (stop)
-		uv_close((uv_handle_t *)&l->async, NULL);
+		uv_walk(&l->loop, close_handle, NULL);
 }
 
 static void serve(void *handle)
@@ -166,7 +180,8 @@ static void serve(void *handle)
 	l->async.data = l;
 	uv_sem_post(&l->ready);
 	uv_run(&l->loop, UV_RUN_DEFAULT);
-	uv_loop_close(&l->loop);
+	if (uv_loop_close(&l->loop))
+		die("uv_loop_close");
 }
 
 static void *open_looper(unsigned int jobs, unsigned int producers)
@@ -185,22 +200,24 @@ static void *open_looper(unsigned int jobs, unsigned int producers)
 	return l;
 }
 
+static inline void push(struct looper *l, struct node *node)
+{
+	uv_mutex_lock(&l->mutex);
+	node->next = NULL;
+	*l->last = node;
+	l->last = &node->next;
+	uv_mutex_unlock(&l->mutex);
+	uv_async_send(&l->async);
+}
+
 static void produce_async(void *handle, unsigned int producer, unsigned int first,
 			  unsigned int count)
 {
 	struct looper *l = handle;
 
 	(void)producer;
-	for (unsigned int i = first; i < first + count; i++) {
-		struct node *node = &l->nodes[i];
-
-		uv_mutex_lock(&l->mutex);
-		node->next = NULL;
-		*l->last = node;
-		l->last = &node->next;
-		uv_mutex_unlock(&l->mutex);
-		uv_async_send(&l->async);
-	}
+	for (unsigned int i = first; i < first + count; i++)
+		push(l, &l->nodes[i]);
 }
 
 static void coalesce(void *handle, unsigned int requests)
@@ -216,6 +233,54 @@ static void coalesce(void *handle, unsigned int requests)
 	sem_wait(&tally.full);
 }
 
+static void timer_run(uv_timer_t *timer)
+{
+	(void)timer;
+	timer_ran();
+}
+
+static void time_timers(struct job *job)
+{
+	struct timing *t = (struct timing *)job;
+
+	for (unsigned int i = 0; i < timers.count; i++)
+		if (uv_timer_init(t->loop, &t->timers[i]))
+			die("uv_timer_init");
+	/* Delays are counted from the time that the loop has seen last. */
+	uv_update_time(t->loop);
+	timers_begin();
+	for (unsigned int k = 0; k < timers.count; k++) {
+		uint32_t i = timers.order[k];
+
+		if (uv_timer_start(&t->timers[i], timer_run, timers.ahead[i], 0))
+			die("uv_timer_start");
+	}
+	if (timers.expire) {
+		timers_begin();
+		return;
+	}
+	for (unsigned int k = 0; k < timers.count; k++) {
+		uint32_t i = timers.order[k];
+
+		if (uv_timer_start(&t->timers[i], timer_run, timers.moved[i], 0))
+			die("uv_timer_start");
+	}
+	for (unsigned int k = 0; k < timers.count; k++)
+		if (uv_timer_stop(&t->timers[timers.order[k]]))
+			die("uv_timer_stop");
+	timers_done();
+}
+
+static void start_timers(void *handle)
+{
+	struct looper *l = handle;
+
+	l->timing.node.job.run = time_timers;
+	l->timing.loop = &l->loop;
+	l->timing.timers = zeroed(timers.count * sizeof(*l->timing.timers));
+	push(l, &l->timing.node);
+}
+
 static void close_looper(void *handle)
 {
 	struct looper *l = handle;
@@ -227,6 +292,7 @@ static void close_looper(void *handle)
 	uv_thread_join(&l->thread);
 	uv_mutex_destroy(&l->mutex);
 	uv_sem_destroy(&l->ready);
+	free(l->timing.timers);
 	free(l->nodes);
 	free(l);
 }
@@ -234,6 +300,6 @@ static void close_looper(void *handle)
 static const struct contestant uv_async = {
 	.name = "libuv uv_async_send", .kind = OPPONENT, .item_bytes = sizeof(struct node),
 	.version = version, .open = open_looper, .produce = produce_async,
-	.coalesce = coalesce, .close = close_looper,
+	.coalesce = coalesce, .timers = start_timers, .close = close_looper,
 };
 CONTESTANT(uv_async)
