@@ -147,9 +147,10 @@ KTHREAD_INLINE void note_recent(struct kthread_worker *worker, struct kthread_wo
 
 static void fetch_work(const struct kthread_work *work)
 {
-	/* It may lie across two lines. */
+	uintptr_t last = (uintptr_t)work + sizeof(*work) - 1;
+
 	prefetch_to_write(work);
-	prefetch_to_write((const char *)(work + 1) - 1);
+	prefetch_to_write((const void *)last); /* it may lie across two lines */
 }
 
 /* Those noted since the last time. */
@@ -579,6 +580,9 @@ static bool several_cpus(void)
 #define PACE_NS 2000u
 #endif
 
+/* However the clock goes, a pause is over after so many turns. */
+#define PACE_TURNS 256
+
 /* So many works are few, as what one look at the inbox finds; and so many enough. */
 #define FEW_WORKS 16u
 #define ENOUGH_WORKS 64u
@@ -591,10 +595,12 @@ static void pause_for(struct kthread_worker *worker, uint32_t ns)
 {
 	uint64_t until = park_clock_ns() + ns;
 
-	do {
+	for (int i = 0; i < PACE_TURNS && park_clock_ns() < until; i++) {
+		if (load_relaxed(&worker->wanted) || load_relaxed(&worker->flags) != worker->seen_flags)
+			break;
 		cpu_relax();
 		cpu_relax();
-	} while (!load_relaxed(&worker->wanted) && park_clock_ns() < until);
+	}
 }
 
 /*
@@ -613,13 +619,13 @@ static void take_at_a_pace(struct kthread_worker *worker)
 		pause_for(worker, PACE_NS);
 	if (kthread_take_inbox_locked(worker))
 		taken = worker->listed;
-	if (taken >= FEW_WORKS) {
-		worker->paced = taken < ENOUGH_WORKS || (paced && taken < 8 * ENOUGH_WORKS);
+	if (taken >= ENOUGH_WORKS) {
+		worker->paced = paced && taken < 8 * ENOUGH_WORKS;
 		worker->quick_looks = 0;
-	} else if (paced) {
+	} else if (paced && taken < FEW_WORKS) {
 		worker->paced = false;
 		worker->quick_looks = taken ? -LOOKS_IN_VAIN : 0;
-	} else if (taken) {
+	} else if (taken && !paced) {
 		worker->paced = ++worker->quick_looks >= QUICK_LOOKS && several_cpus();
 	}
 }
@@ -969,8 +975,12 @@ static void serve(struct kthread_worker *worker, struct kthread *k)
 		if (!run_works(worker))
 			continue;
 		if (flags & CLOSING) {
-			/* Who was counted before the gate was shut pushes yet, and wakes. */
-			if (!has_claims(worker) && !load_relaxed(&worker->inbox))
+			/*
+			 * Who was counted before the gate was shut pushes yet, and wakes; and what
+			 * it pushed another may have listed since the look, flags first.
+			 */
+			if (!has_claims(worker) && !load_acquire(&worker->inbox) && /* inbox */
+			    load_relaxed(&worker->flags) == flags)
 				break;
 		}
 		idle(worker, flags);

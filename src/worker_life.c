@@ -145,9 +145,11 @@ static void renew_destroyed(struct kthread_worker *list)
  */
 static void after_fork_child(void)
 {
-	struct kthread_worker *next;
+	struct kthread_worker *served = kthread_served, *next;
 
 	kthread_mutex_init(&global_lock);
+	if (served && !served->registered) /* in a child of a child, below */
+		renew_locks(served);
 	kthread_end_cancels_of_others_locked();
 	renew_destroyed(pool);
 	renew_destroyed(retired);

@@ -31,9 +31,7 @@ STRUCTS = {
 }
 
 STRUCT = re.compile(r"^struct (\w+) \{\n(.*?)^\};", re.MULTILINE | re.DOTALL)
-ATOMIC = re.compile(
-    r"^\t(?:KTHREAD_ATOMIC|_Atomic)\(([^;]*)\) (\w+)((?:\[\w+\])?);", re.MULTILINE
-)
+ATOMIC = re.compile(r"^\t(?:KTHREAD_ATOMIC|_Atomic)\(([^;]*)\) (\w+)((?:\[\w+\])?);", re.MULTILINE)
 FUNCTION = re.compile(r"^\t([\w ]+?)\(\*(\w+)\)(\([^;]*\));", re.MULTILINE)
 PLAIN = re.compile(
     r"^\t((?:const )?(?:struct \w+ \*+|void \*|char \*|u?int\d*_t |int |bool |pid_t |pthread_t "
@@ -46,7 +44,9 @@ def members(match: re.Match[str]) -> str:
     name, body = match.groups()
     if name not in STRUCTS:
         return match.group(0)
-    body = ATOMIC.sub(lambda m: f"\tKTHREAD_QUIET({m[1]}) {m[2]}{m[3]};" if m[2] in QUIET else m[0], body)
+    body = ATOMIC.sub(
+        lambda m: f"\tKTHREAD_QUIET({m[1]}) {m[2]}{m[3]};" if m[2] in QUIET else m[0], body
+    )
     body = FUNCTION.sub(lambda m: f"\tKTHREAD_PLAIN({m[1].strip()} (*){m[3]}) {m[2]};", body)
     body = PLAIN.sub(
         lambda m: m[0] if m[2] in RAW else f"\tKTHREAD_PLAIN({m[1].strip()}) {m[2]};", body

@@ -666,6 +666,21 @@ struct destroy_serve_queue : base {
 };
 DECLARE_SCENARIO("close-queue", destroy_serve_queue);
 
+/* Who was counted before the gate was shut pushes, and somebody else lists what it pushed. */
+struct destroy_serve_taken : destroy_serve_queue {
+	static constexpr int threads = 3, bound = 2;
+
+	void thread(unsigned i)
+	{
+		struct kthread_worker_stats stats;
+
+		destroy_serve_queue::thread(i);
+		if (i == 1)
+			kthread_worker_get_stats(&worker, &stats);
+	}
+};
+DECLARE_SCENARIO("close-taken", destroy_serve_taken);
+
 /* A producer that comes too late to a worker, which meanwhile lives anew. */
 struct late_queue : base {
 	static constexpr int bound = 3;
