@@ -298,8 +298,10 @@ SERVED = {
     "a wait in a callback of run": """
         with kw.Worker() as other:
             gate = threading.Event()
-            gated = kw.Work(gate.wait)
+            began = threading.Event()
+            gated = kw.Work(lambda: (began.set(), gate.wait()))
             other.queue(gated)
+            began.wait()
             held = Held(gated.flush)
             worker.queue(kw.Work(held))
             worker.queue(behind)
