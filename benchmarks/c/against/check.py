@@ -14,31 +14,28 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60)
 
 
+def fails(complaint: str, *arguments: str) -> None:
+    """A run with these arguments ends with 1, and says so."""
+    ran = run(*arguments)
+    assert ran.returncode == 1, ran
+    assert complaint in ran.stderr, ran.stderr
+
+
 def main() -> None:
     few = ("--case", "burst-1", "--works", "1000", "--repeat", "2")
 
-    lost = run(*few, "--broken", "lose", "--only", "loses", "--patience", "1")
-    assert lost.returncode == 1, lost
-    assert "loses a job: lost: 999 of 1000 jobs ran" in lost.stderr, lost.stderr
-
-    twice = run(*few, "--broken", "twice", "--only", "twice")
-    assert twice.returncode == 1, twice
-    assert "runs a job twice: 1001 jobs ran where 1000" in twice.stderr, twice.stderr
+    lose = ("--broken", "lose", "--only", "loses", "--patience", "1")
+    twice = ("--broken", "twice", "--only", "twice")
+    fails("loses a job: lost: 999 of 1000 jobs ran", *few, *lose)
+    fails("runs a job twice: 1001 jobs ran where 1000", *few, *twice)
 
     expire = ("--case", "timers-expire", "--quick", "--repeat", "2")
-    lost = run(*expire, "--broken", "lose", "--only", "loses", "--patience", "1")
-    assert lost.returncode == 1, lost
-    assert "loses a job: lost: 1999 of 2000 jobs ran" in lost.stderr, lost.stderr
-
-    twice = run(*expire, "--broken", "twice", "--only", "twice")
-    assert twice.returncode == 1, twice
-    assert "runs a job twice: 2001 jobs ran where 2000" in twice.stderr, twice.stderr
+    fails("loses a job: lost: 1999 of 2000 jobs ran", *expire, *lose)
+    fails("runs a job twice: 2001 jobs ran where 2000", *expire, *twice)
 
     # This one's timer runs although it was cancelled.
     timers = ("--case", "timers", "--quick", "--repeat", "2")
-    ran = run(*timers, "--broken", "lose", "--only", "loses")
-    assert ran.returncode == 1, ran
-    assert "loses a job: 1 jobs ran where 0" in ran.stderr, ran.stderr
+    fails("loses a job: 1 jobs ran where 0", *timers, *lose)
 
     none = run("--case", "bursts")
     assert none.returncode == 2, none
