@@ -576,9 +576,7 @@ static bool several_cpus(void)
 }
 
 /* How long the worker waits in front of a look when it has to let some works gather. */
-#ifndef PACE_NS
 #define PACE_NS 2000u
-#endif
 
 /* However the clock goes, a pause is over after so many turns. */
 #define PACE_TURNS 256
@@ -591,9 +589,9 @@ static bool several_cpus(void)
 #define QUICK_LOOKS 16
 #define LOOKS_IN_VAIN 1000
 
-static void pause_for(struct kthread_worker *worker, uint32_t ns)
+static void let_works_gather(struct kthread_worker *worker)
 {
-	uint64_t until = park_clock_ns() + ns;
+	uint64_t until = park_clock_ns() + PACE_NS;
 
 	for (int i = 0; i < PACE_TURNS && park_clock_ns() < until; i++) {
 		if (load_relaxed(&worker->wanted) || load_relaxed(&worker->flags) != worker->seen_flags)
@@ -616,7 +614,7 @@ static void take_at_a_pace(struct kthread_worker *worker)
 	uint32_t taken = 0;
 
 	if (paced)
-		pause_for(worker, PACE_NS);
+		let_works_gather(worker);
 	if (kthread_take_inbox_locked(worker))
 		taken = worker->listed;
 	if (taken >= ENOUGH_WORKS) {
