@@ -132,9 +132,9 @@ void kthread_init_delayed_work(struct kthread_delayed_work *dwork, kthread_work_
 
 /*
  * The walk through the inbox finds each work by way of the one pushed after it, and would wait for
- * one cache line after the other. So producers note the last works pushed, and leave in each the
- * one pushed so many before it. Hints: the memory may be gone, and they are never followed; where
- * producers write over each other's, some are missing.
+ * one cache line after the other. So producers note the last works pushed one at a time, and leave in
+ * each the one pushed so many before it. Hints: the memory may be gone, and they are never followed;
+ * where producers write over each other's, some are missing.
  */
 KTHREAD_INLINE void note_recent(struct kthread_worker *worker, struct kthread_work *work)
 {
@@ -430,7 +430,6 @@ KTHREAD_INLINE int add_to_batch(struct kthread_batch *batch, struct kthread_work
 	result = claim(batch->worker, work);
 	if (result > 0) {
 		trace_queue(batch->worker, work);
-		note_recent(batch->worker, work);
 		work->next = batch->newest;
 		batch->newest = work;
 		if (!batch->oldest)
@@ -439,19 +438,45 @@ KTHREAD_INLINE int add_to_batch(struct kthread_batch *batch, struct kthread_work
 	return result;
 }
 
+/* How long a producer that was in another's way waits before it tries again: a microsecond. */
+#define YIELD_TURNS 40
+
+/* A push gives way so often, and then no more: there is an end to how long it may take. */
+#define YIELDS 4
+
+/*
+ * Two producers on two processors take the cache line away from each other at each access, and
+ * are both slower by far than one would be alone. So who finds that another has pushed in
+ * between lets that one go on undisturbed for a while. Not when it was the worker, which has taken
+ * the inbox: that is over.
+ */
+KTHREAD_INLINE void push(struct kthread_worker *worker, struct kthread_work *newest,
+			 struct kthread_work *oldest)
+{
+	struct kthread_work *head = load_relaxed(&worker->inbox);
+	int yields = 0;
+
+	for (;;) {
+		oldest->next = head;
+		if (cas_release(&worker->inbox, &head, newest)) /* inbox */
+			return;
+		if (!head || yields == YIELDS)
+			continue;
+		yields++;
+		for (int i = 0; i < YIELD_TURNS; i++)
+			cpu_relax();
+		head = load_relaxed(&worker->inbox);
+	}
+}
+
 KTHREAD_INLINE void end_batch(struct kthread_batch *batch)
 {
 	struct kthread_worker *worker = batch->worker;
 
 	if (!worker)
 		return;
-	if (batch->newest) {
-		struct kthread_work *head = load_relaxed(&worker->inbox);
-
-		do
-			batch->oldest->next = head;
-		while (!cas_release(&worker->inbox, &head, batch->newest)); /* inbox */
-	}
+	if (batch->newest)
+		push(worker, batch->newest, batch->oldest);
 	end_claim(worker, batch->phase, batch->newest != NULL);
 }
 
@@ -470,20 +495,27 @@ void kthread_batch_end(struct kthread_batch *batch)
 	end_batch(batch);
 }
 
-int kthread_queue_work_status(struct kthread_worker *worker, struct kthread_work *work)
+KTHREAD_INLINE int queue(struct kthread_worker *worker, struct kthread_work *work)
 {
 	struct kthread_batch batch;
 	int result;
 
 	begin_batch(&batch, worker);
 	result = add_to_batch(&batch, work);
+	if (result > 0)
+		note_recent(worker, work);
 	end_batch(&batch);
 	return result;
 }
 
+int kthread_queue_work_status(struct kthread_worker *worker, struct kthread_work *work)
+{
+	return queue(worker, work);
+}
+
 bool kthread_queue_work(struct kthread_worker *worker, struct kthread_work *work)
 {
-	return with_errno(kthread_queue_work_status(worker, work));
+	return with_errno(queue(worker, work));
 }
 
 /* ---- the worker's thread: at the list ---- */
@@ -526,7 +558,7 @@ static void let_in(struct kthread_worker *worker)
 	pthread_mutex_unlock(&worker->lock);
 }
 
-static void go_outside(struct kthread_worker *worker)
+KTHREAD_INLINE void go_outside(struct kthread_worker *worker)
 {
 	store_release(&worker->inside, 0); /* list */
 	fence_full(); /* leave-b0, pairs with leave-b1 */
@@ -653,12 +685,12 @@ KTHREAD_INLINE struct kthread_work *first_locked(struct kthread_worker *worker)
 }
 
 /* Take the first work off the list and make it idle: from here on it may be queued again. */
-static void begin_run_locked(struct kthread_worker *worker, struct kthread_work *work)
+KTHREAD_INLINE void begin_run_locked(struct kthread_worker *worker, struct kthread_work *work)
 {
 	list_remove(worker, work);
 	worker->more = worker->work_list.first != NULL;
 	if (worker->more)
-		__builtin_prefetch(worker->work_list.first);
+		fetch_work(worker->work_list.first);
 	worker->executed++;
 	worker->current_seq = load_relaxed(&work->started_seq) + 1;
 	worker->current_epoch = work->epoch;

@@ -351,9 +351,17 @@ static inline struct kthread_delayed_work *delayed(struct kthread_work *work)
 static inline void list_remove(struct kthread_worker *worker, struct kthread_work *work)
 {
 	struct kthread_work_list *list = &worker->work_list;
+	struct kthread_work *next = work->next;
 
-	*(work->prev ? &work->prev->next : &list->first) = work->next;
-	*(work->next ? &work->next->prev : &list->last) = work->prev;
+	if (work == list->first) {
+		list->first = next;
+		if (!next)
+			list->last = NULL;
+		/* prev of the first is nobody's: its cache line may be on its way yet. */
+	} else {
+		work->prev->next = next;
+		*(next ? &next->prev : &list->last) = work->prev;
+	}
 	work->place = NOWHERE;
 	worker->listed--;
 }
