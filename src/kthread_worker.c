@@ -233,6 +233,7 @@ static void wake_thread(struct kthread_worker *worker)
 {
 	if (end_sleep(worker, ASLEEP)) {
 		store_relaxed(&worker->waker_cpu, this_cpu());
+		store_relaxed(&worker->woken_at, (uint32_t)park_clock_ns());
 		park_wake_one(&worker->sleep);
 	} else if (!MENDED(WAKE_SLEEPERS_ONLY)) {
 		park_wake_all(&worker->flags);
@@ -273,6 +274,7 @@ void kthread_tell_waiters(struct kthread_worker *worker)
 		;
 	if (!(old & 1))
 		return;
+	store_relaxed(&worker->told_at, (uint32_t)park_clock_ns());
 	if (MENDED(WAKE_ALL))
 		park_wake_all(&worker->event);
 	else
@@ -825,6 +827,14 @@ struct kthread_work *kthread_next_work(struct kthread_worker *worker, kthread_wo
 
 /* ---- the worker's thread: idle ---- */
 
+uint64_t kthread_waited_ns(uint64_t begin, uint32_t woken_at)
+{
+	uint64_t waited = park_clock_ns() - begin;
+	uint32_t until_woken = woken_at - (uint32_t)begin; /* a moment before begin: very long */
+
+	return waited <= UINT32_MAX && until_woken < waited ? until_woken : waited;
+}
+
 uint32_t kthread_next_window(uint32_t window, uint64_t waited_ns, uint32_t max_ns)
 {
 	if (waited_ns > KTHREAD_POLL_MAX_DEFAULT_NS || !several_cpus())
@@ -910,7 +920,9 @@ static void idle(struct kthread_worker *worker, uint32_t flags)
 	if (load_relaxed(&worker->waker_cpu) == load_relaxed(&worker->cpu))
 		worker->poll_ns = 0; /* polling would keep the waker from its processor */
 	else
-		worker->poll_ns = kthread_next_window(worker->poll_ns, park_clock_ns() - begin, max_ns);
+		worker->poll_ns = kthread_next_window(
+			worker->poll_ns, kthread_waited_ns(begin, load_relaxed(&worker->woken_at)),
+			max_ns);
 }
 
 /* ---- the worker's thread: rest, and serve ---- */

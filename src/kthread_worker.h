@@ -250,9 +250,11 @@ struct kthread_worker {
 	KTHREAD_ATOMIC(uint32_t) event;	/* what waiters sleep on; lowest bit: someone sleeps */
 	KTHREAD_ATOMIC(uint32_t) cpu;	/* where the worker went idle last; a hint */
 	KTHREAD_ATOMIC(uint32_t) wanted; /* enum list_wanted: the list is, by who holds lock (list pairs) */
+	KTHREAD_ATOMIC(uint32_t) woken_at; /* the clock, when the worker was woken last; a hint */
+	KTHREAD_ATOMIC(uint32_t) told_at; /* the same of those who sleep on event; a hint */
 	KTHREAD_ATOMIC(const struct kthread_trace *) trace; /* NULL: none (trace pair) */
 	void (*wake)(struct kthread_worker *worker); /* set while nobody queues */
-	char shared_end[64 - 8 * 4 - 2 * sizeof(void *)];
+	char shared_end[64 - 10 * 4 - 2 * sizeof(void *)];
 
 	/* What the worker writes at every run. */
 	KTHREAD_ATOMIC(struct kthread_work *) current_work; /* worker's thread (flush pairs) */
@@ -320,7 +322,7 @@ struct kthread_worker {
  */
 #define KTHREAD_WORKER_INIT(worker)						\
 	{ NULL, { KTHREAD_WORKER_MADE, KTHREAD_WORKER_MADE }, 0, 0, 0, 0, { NULL },	\
-	  0, 0, 0, { 0, 0 }, 0, 0, 0, NULL, NULL, { 0 },				\
+	  0, 0, 0, { 0, 0 }, 0, 0, 0, 0, 0, NULL, NULL, { 0 },			\
 	  NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,				\
 	  0, KTHREAD_POLL_MAX_DEFAULT_NS, 0, 0,					\
 	  PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,			\

@@ -406,7 +406,9 @@ static int poll_and_sleep(struct kthread_flush *flush, uint64_t deadline)
 	result = sleep_on_flush(flush, until, deadline);
 	kthread_wait_end(&wait);
 	store_relaxed(&worker->flush_poll_ns,
-		      kthread_next_window(window, park_clock_ns() - begin, max_ns));
+		      kthread_next_window(window,
+					  kthread_waited_ns(begin, load_relaxed(&worker->told_at)),
+					  max_ns));
 	return result;
 }
 

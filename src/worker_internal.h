@@ -160,6 +160,13 @@ KTHREAD_HIDDEN void kthread_tell_progress(struct kthread_worker *worker);
  */
 KTHREAD_HIDDEN uint32_t kthread_next_window(uint32_t window, uint64_t waited_ns, uint32_t max_ns);
 
+/*
+ * How long the caller waited, since @begin, until somebody woke it at @woken_at, of whose
+ * clock there are the low 32 bits. How long it then took to get up is not counted: that is what
+ * polling saves, and where it is long two who sleep in turn would never begin to poll.
+ */
+KTHREAD_HIDDEN uint64_t kthread_waited_ns(uint64_t begin, uint32_t woken_at);
+
 /* Wait until the worker's thread has left the list. See lock_worker. */
 KTHREAD_HIDDEN void kthread_wait_until_outside(struct kthread_worker *worker);
 

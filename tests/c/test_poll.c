@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Busy polling on and off; when a worker sleeps, and when nobody wakes it. */
 #include "harness.h"
+#include "worker_internal.h"
 
 static void round_trips(uint32_t poll_ns, int rounds)
 {
@@ -140,5 +141,58 @@ TEST(counters_agree)
 		CHECK_EQ(stats.pending, 0);
 		CHECK(stats.sleeps + stats.poll_hits <= (uint64_t)i + 1);
 	}
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
+
+/* ---- what a window of polling goes by ---- */
+
+/* The one moment was not before the other, of whose clock there are the low bits. */
+static bool lies_between(uint32_t moment, uint64_t from, uint64_t to)
+{
+	return moment - (uint32_t)from <= to - from;
+}
+
+TEST(getting_up_is_no_part_of_the_wait)
+{
+	uint64_t second = 1000000000, begin = park_clock_ns() - second;
+
+	/* Woken after 50 us, and up a second later. */
+	CHECK_EQ(kthread_waited_ns(begin, (uint32_t)(begin + 50000)), 50000);
+	/* Woken before it began, so not by anybody: it waited until now. */
+	CHECK(kthread_waited_ns(begin, (uint32_t)(begin - 1)) >= second);
+	CHECK(kthread_waited_ns(begin, (uint32_t)(begin - second)) >= second);
+	/* The bits that there are have come round since. */
+	begin -= UINT64_C(1) << 32;
+	CHECK(kthread_waited_ns(begin, (uint32_t)begin + 50000) > UINT64_C(1) << 32);
+}
+
+TEST(who_wakes_notes_when)
+{
+	struct kthread_worker *worker = new_worker("notes");
+	uint64_t before, after, sleeps = 0;
+	struct counted c;
+
+	kthread_worker_set_busy_poll(worker, 0);
+	counted_init(&c);
+	WAIT_UNTIL(worker_sleeps(worker) && tid_settled(worker_tid(worker)));
+	before = park_clock_ns();
+	CHECK(kthread_queue_work(worker, &c.work));
+	after = park_clock_ns();
+	WAIT_UNTIL(atomic_load(&c.runs) == 1);
+	CHECK(lies_between(atomic_load(&worker->woken_at), before, after));
+
+	/* A flusher that sleeps until it is told. */
+	do {
+		struct blocker b;
+		uint32_t told_at = atomic_load(&worker->told_at);
+
+		blocker_occupy(&b, worker);
+		CHECK(kthread_queue_work(worker, &c.work));
+		gate_open(&b.release[0]);
+		CHECK_EQ(kthread_flush_work(&c.work), 0);
+		if (atomic_load(&worker->told_at) != told_at)
+			sleeps++;
+	} while (!sleeps);
+	CHECK(lies_between(atomic_load(&worker->told_at), after, park_clock_ns()));
 	CHECK_EQ(kthread_destroy_worker(worker), 0);
 }
