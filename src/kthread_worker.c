@@ -20,13 +20,15 @@
  *		claim in that word's order sees what the claimer wrote before. With a plain
  *		load where the work is found pending, a producer could write its request,
  *		be told "already pending", and that run, already begun, would not see it.
- *	gate	a producer counts itself among claims before it claims / the gate is shut
+ *	gate	a producer counts its claim before it claims / the gate is shut
  *		(read-modify-writes of one word): a producer is either seen by who shuts it,
- *		and waited for, or sees it shut. And it stops being counted (release) after
- *		its push / is seen gone (acquire): then the push is seen as well. Without
- *		this one told "already pending" by a claim not yet pushed could flush, or
- *		destroy, the worker without that run. There are two counts: a flush sends
- *		newcomers to the one that it does not wait for, so that none starves it.
+ *		and waited for, or sees it shut. The claim is over when its work has been
+ *		taken from the inbox, and counted as that, or when it is counted among those
+ *		that ended otherwise (release) / is seen to be (acquire): then all that it did
+ *		is seen as well. Without this one told "already pending" by a claim not yet
+ *		pushed could flush, or destroy, the worker without that run. All is counted
+ *		twice, in two phases: a flush sends newcomers to the one that it does not wait
+ *		for, so that none starves it.
  *	inbox	push (release) / take (acquire): the work's members are seen by the worker.
  *	park	push, end of a claim or poke, full fence (park-b1), look whether it
  *		sleeps / say "asleep", full fence (park-b0), look at inbox and flags.
@@ -43,7 +45,8 @@
  *		current_work = NULL, full fence, look at flushing / flushing++, full fence,
  *		look at current_work: either the worker sees the flusher or the flusher sees
  *		the work done. Without either both miss, and the flusher sleeps for ever.
- *		In the same way flush-b0 meets park-b1: end of a claim / look at claims.
+ *		In the same way flush-b0 meets park-b1: end of a claim, look at awaited /
+ *		awaited++, look at claims.
  *	event	event changed (release) / read (acquire) before the look at what is waited
  *		for: a waiter whose look was too early does not sleep on the old value.
  *	trace	the hooks stored (release) / read (acquire): they are called as they were
@@ -165,18 +168,22 @@ static void fetch_recent_locked(struct kthread_worker *worker)
 	worker->fetched = end;
 }
 
-/* The inbox has the newest first: turn it round, and append it. Under lock. */
-static void append_batch(struct kthread_worker *worker, struct kthread_work *newest)
+/*
+ * The inbox has the newest first: turn it round, and append it. Returns of how many of them
+ * the claim was counted in the second phase. Under lock.
+ */
+static uint32_t append_batch(struct kthread_worker *worker, struct kthread_work *newest)
 {
 	struct kthread_work_list *list = &worker->work_list;
 	struct kthread_work *work, *older, *newer = NULL;
-	uint32_t n = 0;
+	uint32_t n = 0, odd = 0;
 
 	for (work = newest; work; work = older) {
 		older = work->next;
 		fetch_work(work->prev);
 		work->next = newer;
 		work->prev = older;
+		odd += work->epoch; /* until now its phase */
 		work->epoch = worker->epoch;
 		work->place = LISTED;
 		newer = work;
@@ -187,11 +194,13 @@ static void append_batch(struct kthread_worker *worker, struct kthread_work *new
 	list->last = newest;
 	worker->listed += n;
 	worker->queued += n;
+	return odd;
 }
 
 bool kthread_take_inbox_locked(struct kthread_worker *worker)
 {
 	struct kthread_work *newest;
+	uint32_t listed = worker->listed, odd;
 
 	if (!load_relaxed(&worker->inbox))
 		return false;
@@ -203,7 +212,9 @@ bool kthread_take_inbox_locked(struct kthread_worker *worker)
 		fetch_add_relaxed(&worker->flags, POKE); /* in front of the release */
 	newest = exchange_acq_rel(&worker->inbox, NULL); /* inbox */
 	fetch_recent_locked(worker);
-	append_batch(worker, newest);
+	odd = append_batch(worker, newest);
+	worker->taken[1] += odd;
+	worker->taken[0] += worker->listed - listed - odd;
 	return true;
 }
 
@@ -307,24 +318,12 @@ static bool executes_elsewhere(uintptr_t state, struct kthread_worker *worker,
 	return false;
 }
 
-/* The last touch of the worker by a producer, but for the wake of its thread. */
-KTHREAD_INLINE void end_claim(struct kthread_worker *worker, unsigned int phase, bool pushed)
+/* A claim ends without a push, or otherwise than by that. Is the worker's thread to be woken? */
+static bool end_claim(struct kthread_worker *worker, unsigned int phase)
 {
-	uint32_t left;
-
-	if (pushed && worker->wake) {
-		/* While it is counted: what it calls is closed by a destruction. */
-		fence_full_after_rmw(); /* park-b1, pairs with park-b0 */
-		kthread_wake_loop(worker);
-	}
-	left = fetch_sub_release(&worker->claims[phase], CLAIM) - CLAIM; /* gate */
+	fetch_add_release(&worker->ended[phase], 1); /* gate */
 	fence_full_after_rmw(); /* park-b1, pairs with park-b0 */
-	if (pushed || !gates_are_open(left))
-		wake_thread(worker);
-	if (left < CLAIM && load_relaxed(&worker->flushing)) {
-		fetch_add_relaxed(&worker->quiet[phase], 1); /* behind the full fence */
-		kthread_tell_waiters(worker);
-	}
+	return !gates_are_open(load_relaxed(&worker->claims[phase]));
 }
 
 /*
@@ -402,6 +401,7 @@ KTHREAD_INLINE void begin_batch(struct kthread_batch *batch, struct kthread_work
 	batch->worker = worker;
 	batch->newest = NULL;
 	batch->oldest = NULL;
+	batch->count = 0;
 	batch->refused = 0;
 	if (!worker) {
 		batch->refused = -EINVAL;
@@ -432,6 +432,8 @@ KTHREAD_INLINE int add_to_batch(struct kthread_batch *batch, struct kthread_work
 	result = claim(batch->worker, work);
 	if (result > 0) {
 		trace_queue(batch->worker, work);
+		work->epoch = batch->phase;
+		batch->count++;
 		work->next = batch->newest;
 		batch->newest = work;
 		if (!batch->oldest)
@@ -474,12 +476,34 @@ KTHREAD_INLINE void push(struct kthread_worker *worker, struct kthread_work *new
 KTHREAD_INLINE void end_batch(struct kthread_batch *batch)
 {
 	struct kthread_worker *worker = batch->worker;
+	bool has_loop, wakes = true;
+	uint32_t more;
 
 	if (!worker)
 		return;
-	if (batch->newest)
+	if (!batch->count) {
+		wakes = end_claim(worker, batch->phase);
+	} else {
+		/*
+		 * Each work pushed will be the end of a claim. And one more stands until wake has
+		 * returned: what that calls is closed by a destruction.
+		 */
+		has_loop = worker->wake;
+		more = batch->count - 1 + has_loop;
+		if (more)
+			fetch_add_relaxed(&worker->claims[batch->phase], more * CLAIM);
 		push(worker, batch->newest, batch->oldest);
-	end_claim(worker, batch->phase, batch->newest != NULL);
+		fence_full_after_rmw(); /* park-b1, pairs with park-b0 */
+		if (has_loop) {
+			kthread_wake_loop(worker);
+			end_claim(worker, batch->phase);
+		}
+	}
+	/* It is not counted any more. The last touches of the worker by a producer: */
+	if (wakes)
+		wake_thread(worker);
+	if (load_relaxed(&worker->awaited))
+		kthread_tell_waiters(worker);
 }
 
 void kthread_batch_begin(struct kthread_batch *batch, struct kthread_worker *worker)
@@ -843,12 +867,33 @@ uint32_t kthread_next_window(uint32_t window, uint64_t waited_ns, uint32_t max_n
 	return window < max_ns ? window : max_ns;
 }
 
+enum left {
+	A_WORK,
+	A_CLAIM,		/* of who was counted before the gate was shut: it pushes yet, and wakes */
+	NOTHING,
+};
+
+/* The gate is shut: what is there yet for the worker? */
+static enum left what_is_left(struct kthread_worker *worker)
+{
+	enum left left = NOTHING;
+
+	lock_worker(worker);
+	kthread_take_inbox_locked(worker);
+	if (worker->work_list.first)
+		left = A_WORK;
+	else if (has_claims_locked(worker))
+		left = A_CLAIM;
+	unlock_worker(worker);
+	return left;
+}
+
 static bool has_to_look(struct kthread_worker *worker, uint32_t flags)
 {
 	if (!MENDED(FREEZE_WHILE_IDLE))
 		flags = load_relaxed(&worker->flags);
 	return load_acquire(&worker->inbox) || load_relaxed(&worker->flags) != flags || /* inbox */
-	       ((flags & CLOSING) && !has_claims(worker));
+	       ((flags & CLOSING) && what_is_left(worker) != A_CLAIM);
 }
 
 static bool poll_for_work(struct kthread_worker *worker, uint32_t flags, uint64_t until)
@@ -1016,15 +1061,8 @@ static void serve(struct kthread_worker *worker, struct kthread *k)
 		}
 		if (!run_works(worker))
 			continue;
-		if (flags & CLOSING) {
-			/*
-			 * Who was counted before the gate was shut pushes yet, and wakes; and what
-			 * it pushed another may have listed since the look, flags first.
-			 */
-			if (!has_claims(worker) && !load_acquire(&worker->inbox) && /* inbox */
-			    load_relaxed(&worker->flags) == flags)
-				break;
-		}
+		if ((flags & CLOSING) && what_is_left(worker) == NOTHING)
+			break;
 		idle(worker, flags);
 	}
 	kthread_leave(worker);

@@ -224,7 +224,7 @@ struct kthread_wait {
 };
 
 /* recent of a worker: what fits in its producers' cache line. */
-#define KTHREAD_RECENT ((64 - 6 * 4 - sizeof(void *)) / sizeof(void *))
+#define KTHREAD_RECENT ((64 - 8 * 4 - sizeof(void *)) / sizeof(void *))
 
 /*
  * One worker. Declare it with DEFINE_KTHREAD_WORKER, embed it and call
@@ -234,8 +234,9 @@ struct kthread_wait {
 struct kthread_worker {
 	/* What producers touch. */
 	KTHREAD_ATOMIC(struct kthread_work *) inbox; /* newest first (inbox, park pairs) */
-	KTHREAD_ATOMIC(uint32_t) claims[2]; /* enum claim_state: who is about to push (gate pair) */
-	KTHREAD_ATOMIC(uint32_t) phase;	/* which of claims counts newcomers; a hint */
+	KTHREAD_ATOMIC(uint32_t) claims[2]; /* enum claim_state: counts those begun (gate pair) */
+	KTHREAD_ATOMIC(uint32_t) ended[2]; /* those of them that ended without a push (gate pair) */
+	KTHREAD_ATOMIC(uint32_t) phase;	/* which of these counts newcomers; stored under lock */
 	KTHREAD_ATOMIC(uint32_t) sleep;	/* enum sleep_state (park pair) */
 	KTHREAD_ATOMIC(uint32_t) waker_cpu; /* of the last that woke the worker; a hint */
 	KTHREAD_ATOMIC(uint32_t) noted;	/* so many were noted in recent; a hint */
@@ -245,8 +246,8 @@ struct kthread_worker {
 	/* What all look at and few write. */
 	KTHREAD_ATOMIC(uint32_t) flushing; /* who is about to look or to sleep (flush pairs) */
 	KTHREAD_ATOMIC(uint32_t) flags;	/* enum worker_flags; stored under lock (poke pair) */
+	KTHREAD_ATOMIC(uint32_t) awaited; /* who of these waits for claims to end (flush pairs) */
 	KTHREAD_ATOMIC(uint32_t) watched; /* watches there are (flush pairs) */
-	KTHREAD_ATOMIC(uint32_t) quiet[2]; /* moments without a claim that were waited for, by phase */
 	KTHREAD_ATOMIC(uint32_t) event;	/* what waiters sleep on; lowest bit: someone sleeps */
 	KTHREAD_ATOMIC(uint32_t) cpu;	/* where the worker went idle last; a hint */
 	KTHREAD_ATOMIC(uint32_t) wanted; /* enum list_wanted: the list is, by who holds lock (list pairs) */
@@ -254,7 +255,7 @@ struct kthread_worker {
 	KTHREAD_ATOMIC(uint32_t) told_at; /* the same of those who sleep on event; a hint */
 	KTHREAD_ATOMIC(const struct kthread_trace *) trace; /* NULL: none (trace pair) */
 	void (*wake)(struct kthread_worker *worker); /* set while nobody queues */
-	char shared_end[64 - 10 * 4 - 2 * sizeof(void *)];
+	char shared_end[64 - 9 * 4 - 2 * sizeof(void *)];
 
 	/* What the worker writes at every run. */
 	KTHREAD_ATOMIC(struct kthread_work *) current_work; /* worker's thread (flush pairs) */
@@ -287,6 +288,8 @@ struct kthread_worker {
 	struct kthread *thread;		/* made by us and still to be joined; under lock */
 	uint32_t epoch;			/* counts flushes of the worker, and run_pendings; under lock */
 	uint32_t listed;		/* length of work_list; under lock */
+	uint32_t taken[2];		/* from the inbox, by the phase of their claims; under lock */
+	uint32_t quiet[2];		/* moments without a claim that were seen, by phase; under lock */
 	uint64_t queued;		/* ever put on work_list; under lock */
 	uint64_t executed;		/* ever dequeued to run; under lock */
 	uint64_t cancelled;		/* runs dropped; under lock */
@@ -321,14 +324,14 @@ struct kthread_worker {
  * as in the kernel.
  */
 #define KTHREAD_WORKER_INIT(worker)						\
-	{ NULL, { KTHREAD_WORKER_MADE, KTHREAD_WORKER_MADE }, 0, 0, 0, 0, { NULL },	\
-	  0, 0, 0, { 0, 0 }, 0, 0, 0, 0, 0, NULL, NULL, { 0 },			\
+	{ NULL, { KTHREAD_WORKER_MADE, KTHREAD_WORKER_MADE }, { 0, 0 }, 0, 0, 0, 0,	\
+	  { NULL }, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, { 0 },		\
 	  NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,				\
 	  0, KTHREAD_POLL_MAX_DEFAULT_NS, 0, 0,					\
 	  PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,			\
 	  { NULL, NULL }, { NULL, 0, 0 }, 0,					\
 	  NULL, 0, -1, NULL, NULL,						\
-	  0, 0, 0, 0, 0, 0, 0, 0, 0,						\
+	  0, 0, { 0, 0 }, { 0, 0 }, 0, 0, 0, 0, 0, 0, 0,			\
 	  NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0 }
 
 #define KTHREAD_WORK_INIT(work, fn)						\
@@ -671,6 +674,7 @@ struct kthread_batch {
 	struct kthread_work *newest;
 	struct kthread_work *oldest;
 	unsigned int phase;		/* where it is counted */
+	uint32_t count;			/* of works added */
 	int refused;			/* 0, or what every add returns */
 };
 

@@ -10,7 +10,7 @@
 
 /* How often a flush of the worker looks for a moment without a claim before it waits for one. */
 #ifndef CLAIM_LOOKS
-#define CLAIM_LOOKS 1000
+#define CLAIM_LOOKS 100
 #endif
 
 /* ---- waiting, and deadlock ---- */
@@ -80,6 +80,7 @@ int kthread_sleep_until_over(const struct kthread_wait *wait, uint64_t deadline,
 	int result;
 
 	fetch_add_relaxed(&wait->worker->flushing, 1);
+	fetch_add_relaxed(&wait->worker->awaited, 1);
 	fence_full(); /* flush-b0, pairs with worker-b1 */
 	for (;;) {
 		uint32_t event = load_acquire(&wait->worker->event); /* event */
@@ -94,6 +95,7 @@ int kthread_sleep_until_over(const struct kthread_wait *wait, uint64_t deadline,
 			continue;
 		break;
 	}
+	fetch_sub_relaxed(&wait->worker->awaited, 1);
 	fetch_sub_relaxed(&wait->worker->flushing, 1);
 	return result;
 }
@@ -191,15 +193,20 @@ void kthread_flush_begin_work(struct kthread_flush *flush, struct kthread_work *
 	begin_work(flush, work, true);
 }
 
-/* All that is listed now is of this epoch or an earlier one, and to be waited for. */
-static void seal(struct kthread_flush *flush)
+/*
+ * All that is listed now is of this epoch or an earlier one, and to be waited for. Unless @anyhow,
+ * only when nothing is claimed that is not listed.
+ */
+static void seal(struct kthread_flush *flush, bool anyhow)
 {
 	struct kthread_worker *worker = flush->worker;
 
 	lock_worker(worker);
 	list_inbox_locked(worker);
-	flush->target = worker->epoch++;
-	flush->sealed = true;
+	if (anyhow || !has_claims_locked(worker)) {
+		flush->target = worker->epoch++;
+		flush->sealed = true;
+	}
 	unlock_worker(worker);
 }
 
@@ -212,43 +219,69 @@ void kthread_flush_begin_worker(struct kthread_flush *flush, struct kthread_work
 	if (!flush->worker)
 		return;
 	/* A claim takes some nanoseconds, unless its thread is preempted just there. */
-	for (int i = 0; i < CLAIM_LOOKS && has_claims(worker); i++)
+	seal(flush, false);
+	for (int i = 0; i < CLAIM_LOOKS && !flush->sealed; i++) {
 		cpu_relax();
-	if (!has_claims(worker))
-		seal(flush);
+		seal(flush, false);
+	}
+}
+
+/* Which phases had a moment without a claim since the wait began. */
+struct quiet_wait {
+	bool begun, seen[2];
+	uint32_t quiet[2];		/* as they were then */
+};
+
+/*
+ * Has each phase had one? Newcomers are sent to the other phase, so that the one waited for
+ * drains however many come; and back only when the other has drained as well, which others who
+ * wait may have no other chance to see, and so is counted.
+ */
+static bool look_for_quiet(struct kthread_worker *worker, struct quiet_wait *wait)
+{
+	int phase, other;
+	bool none[2];
+
+	lock_worker(worker);
+	list_inbox_locked(worker);
+	for (int i = 0; i < 2; i++) {
+		if (!wait->begun)
+			wait->quiet[i] = worker->quiet[i];
+		none[i] = !has_claims_in_locked(worker, i);
+		wait->seen[i] = wait->seen[i] || none[i] || worker->quiet[i] != wait->quiet[i];
+	}
+	wait->begun = true;
+	phase = (int)load_relaxed(&worker->phase);
+	other = 1 - phase;
+	if (!wait->seen[phase] && none[other]) {
+		worker->quiet[other]++;
+		store_relaxed(&worker->phase, (uint32_t)other);
+	}
+	unlock_worker(worker);
+	return wait->seen[0] && wait->seen[1];
 }
 
 /*
  * Wait until each phase has had a moment without a claim: what was claimed before is
- * pushed then, or given back. Newcomers are sent to the other phase, so that the one
- * waited for drains however many come; sent back only when the other has drained as well.
+ * pushed then, or given back.
  */
 int kthread_wait_for_claims(struct kthread_worker *worker, uint64_t deadline)
 {
-	bool seen[2] = { false, false };
-	uint32_t quiet[2];
+	struct quiet_wait wait = { .begun = false };
 	int result = 0;
 
-	fetch_add_relaxed(&worker->flushing, 1);
-	for (int i = 0; i < 2; i++)
-		quiet[i] = load_relaxed(&worker->quiet[i]);
-	fence_full(); /* flush-b0, pairs with worker-b1 */
-	while (!result) {
+	fetch_add_relaxed(&worker->awaited, 1);
+	fence_full(); /* flush-b0, pairs with park-b1 */
+	for (;;) {
 		uint32_t event = load_acquire(&worker->event); /* event */
-		uint32_t phase = load_relaxed(&worker->phase);
 
-		for (int i = 0; i < 2; i++)
-			seen[i] = seen[i] || load_acquire(&worker->claims[i]) < CLAIM || /* gate */
-				  load_acquire(&worker->quiet[i]) != quiet[i]; /* gate */
-		if (seen[0] && seen[1])
+		if (look_for_quiet(worker, &wait))
 			break;
-		if (!seen[phase & 1] && load_relaxed(&worker->claims[~phase & 1]) < CLAIM) {
-			cas_strong_relaxed(&worker->phase, &phase, phase + 1);
-			continue;
-		}
 		result = sleep_on_event(worker, event, deadline);
+		if (result)
+			break;
 	}
-	fetch_sub_relaxed(&worker->flushing, 1);
+	fetch_sub_relaxed(&worker->awaited, 1);
 	return result;
 }
 
@@ -425,7 +458,7 @@ int kthread_flush_wait(struct kthread_flush *flush, uint64_t timeout_ns)
 		/* Works are claimed and not yet listed; someone may know that they are pending. */
 		result = kthread_wait_for_claims(worker, deadline);
 		if (!result)
-			seal(flush);
+			seal(flush, true);
 	}
 	if (!result && !flush_reached(flush)) {
 		if (MENDED(OWN_FLUSH) && kthread_served == worker)
@@ -532,7 +565,7 @@ int kthread_watch_worker(struct kthread_watch *w, struct kthread_worker *worker)
 	if (!w->flush.sealed) {
 		while (kthread_wait_for_claims(worker, UINT64_MAX) == -EINTR)
 			;
-		seal(&w->flush);
+		seal(&w->flush, true);
 	}
 	return watch(w);
 }
@@ -572,7 +605,7 @@ static bool has_drained(const struct kthread_wait *wait)
 	executes = load_relaxed(&worker->current_work);
 	fence_acquire(&worker->current_work); /* flush-b1, pairs with worker-b0 */
 	drained = worker->life != wait->number ||
-		  (!executes && !has_claims(worker) && !load_relaxed(&worker->inbox) &&
+		  (!executes && !has_claims_locked(worker) && !load_relaxed(&worker->inbox) &&
 		   !worker->work_list.first);
 	unlock_worker(worker);
 	return drained;

@@ -79,7 +79,7 @@ enum claim_state {
 	GATE_DRAINING = 1u << 2, /* being drained: open for its own callbacks only */
 	GATE_MADE = KTHREAD_WORKER_MADE, /* the one that is set while the way is free */
 	GATES = GATE_CLOSED | GATE_FORKED | GATE_DRAINING | GATE_MADE,
-	CLAIM = 1u << 4,	/* from here up: counts the producers between claim and push */
+	CLAIM = 1u << 4,	/* from here up: counts claims, each as it begins; it wraps */
 };
 
 /* What a call with a reason returns, as its form without one does. */
@@ -439,10 +439,24 @@ static inline bool is_made(struct kthread_worker *worker)
 	return worker && (load_relaxed(&worker->claims[0]) & GATE_MADE);
 }
 
-static inline bool has_claims(struct kthread_worker *worker)
+/*
+ * Is a claim of that phase under way? Each is over when the work that it pushed has been taken from
+ * the inbox, or with a count of those that push nothing: so a producer that pushes need not say
+ * that it has. What ended is read first: as much can have begun only when all of that has ended.
+ * Who is not to take for a claim what lies in the inbox lists that before. Under lock.
+ */
+static inline bool has_claims_in_locked(struct kthread_worker *worker, int phase)
 {
-	return load_acquire(&worker->claims[0]) >= CLAIM || /* gate */
-	       load_acquire(&worker->claims[1]) >= CLAIM; /* gate */
+	uint32_t over = load_acquire(&worker->ended[phase]) + worker->taken[phase]; /* gate */
+	uint32_t claims = load_relaxed(&worker->claims[phase]);
+
+	/* Those whom fork left behind are in another process. */
+	return !(claims & GATE_FORKED) && (claims / CLAIM - over) * CLAIM != 0;
+}
+
+static inline bool has_claims_locked(struct kthread_worker *worker)
+{
+	return has_claims_in_locked(worker, 0) || has_claims_in_locked(worker, 1);
 }
 
 static inline uint32_t this_cpu(void)

@@ -127,12 +127,18 @@ static void renew_locks(struct kthread_worker *worker)
 		pthread_mutex_lock(&worker->attendance);
 }
 
-/* A call that came too late to a destroyed one may have held its lock. */
+/* A call that came too late to a destroyed one may have held its lock, or been counted. */
 static void renew_destroyed(struct kthread_worker *list)
 {
 	for (struct kthread_worker *w = list; w; w = w->registry_next) {
 		renew_locks(w);
+		for (int i = 0; i < 2; i++) {
+			store_relaxed(&w->claims[i], load_relaxed(&w->claims[i]) & GATES);
+			store_relaxed(&w->ended[i], 0);
+			w->taken[i] = 0;
+		}
 		store_relaxed(&w->flushing, 0);
+		store_relaxed(&w->awaited, 0);
 		store_relaxed(&w->watched, 0);
 		w->waiters = NULL;
 		w->drainers = 0;
@@ -163,6 +169,7 @@ static void after_fork_child(void)
 		/* current_work stays: that run does not end here, and nobody may think it has. */
 		store_relaxed(&w->sleep, AWAKE);
 		store_relaxed(&w->flushing, 0);
+		store_relaxed(&w->awaited, 0);
 		store_relaxed(&w->watched, 0);
 		w->waiters = NULL;
 		w->waits_for = NULL;
@@ -735,8 +742,11 @@ static bool has_ended(const struct kthread_wait *wait)
 	bool ended;
 
 	lock_worker(worker);
-	ended = worker->life != wait->number ||
-		(!load_relaxed(&worker->task) && !has_claims(worker));
+	ended = worker->life != wait->number;
+	if (!ended && !load_relaxed(&worker->task)) {
+		kthread_take_inbox_locked(worker);
+		ended = !has_claims_locked(worker);
+	}
 	unlock_worker(worker);
 	return ended;
 }

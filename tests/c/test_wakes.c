@@ -51,6 +51,37 @@ TEST(busy_worker_queue_wakes_nobody)
 	CHECK_EQ(kthread_destroy_worker(worker), 0);
 }
 
+/* Who sleeps in a flush waits for runs, and not for who queues meanwhile. */
+TEST(queue_wakes_no_flusher)
+{
+	static struct counted c[100];
+	struct kthread_worker *worker = new_worker("flushed");
+	struct kthread_watch watch;
+	struct side one, all;
+	struct blocker b;
+	long before;
+
+	blocker_occupy(&b, worker);
+	side_start(&one, side_flush_work, &b.work);
+	side_start(&all, side_flush_worker, worker);
+	side_settle(&one);
+	side_settle(&all);
+	CHECK_EQ(kthread_watch_work(&watch, &b.work), 1);
+	before = atomic_load(&wakes);
+	for (int i = 0; i < 100; i++) {
+		counted_init(&c[i]);
+		CHECK(kthread_queue_work(worker, &c[i].work));
+		CHECK(!kthread_queue_work(worker, &c[i].work));
+	}
+	CHECK_EQ(atomic_load(&wakes), before);
+	gate_open(&b.release[0]);
+	CHECK_EQ(side_join(&one), 0);
+	CHECK_EQ(side_join(&all), 0);
+	kthread_watch_end(&watch);
+	CHECK_EQ(kthread_flush_worker(worker), 0);
+	CHECK_EQ(kthread_destroy_worker(worker), 0);
+}
+
 TEST(worker_without_thread_queue_wakes_nobody)
 {
 	struct kthread_worker *worker = kthread_create_worker(0, "none");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The numbers of runs and of epochs wrap: before 2^31, and before 2^32. */
+/* The numbers of runs, of epochs and of claims wrap: before 2^31, before 2^32, before 2^28. */
 #include "harness.h"
 
 /* Even all: a work's state remembers the lowest bit of the number of its runs. */
@@ -130,6 +130,47 @@ TEST(begun_flush_stays_done_when_the_work_runs_on)
 		CHECK_EQ(kthread_flush_wait(&flush, 0), 0);
 		/* Begun amid a claim it is sealed by the wait, and reaches what is queued then. */
 		CHECK_EQ(kthread_flush_wait(&all, all.sealed ? 0 : KTHREAD_FOREVER), 0);
+		CHECK_EQ(kthread_destroy_worker(worker), 0);
+	}
+}
+
+/* What counts claims has 28 bits, and what counts their ends 32. */
+TEST(claims_across_the_wrap)
+{
+	for (size_t s = 0; s < STARTS; s++) {
+		struct kthread_worker *worker = kthread_create_worker(0, "wrap");
+		struct kthread_drain drain;
+		struct counted c[12];
+
+		CHECK(worker);
+		/* It may have lived before, and has counts. */
+		for (int phase = 0; phase < 2; phase++) {
+			atomic_fetch_add(&worker->claims[phase], starts[s] << 4);
+			worker->taken[phase] += s % 2 ? starts[s] : 3;
+			atomic_fetch_add(&worker->ended[phase], s % 2 ? 0 : starts[s] - 3);
+		}
+		CHECK_EQ(kthread_start_worker(worker, NULL), 0);
+		for (int i = 0; i < 12; i++) {
+			struct kthread_batch batch;
+
+			counted_init(&c[i]);
+			atomic_store(&worker->phase, (uint32_t)i % 2);
+			CHECK_EQ(kthread_freeze_worker(worker), 0);
+			CHECK(kthread_queue_work(worker, &c[i].work));
+			CHECK(!kthread_queue_work(worker, &c[i].work));
+			kthread_thaw_worker(worker);
+			CHECK_EQ(kthread_flush_worker(worker), 0);
+			kthread_batch_begin(&batch, worker);
+			for (int j = 0; j <= i; j++)
+				CHECK_EQ(kthread_batch_add(&batch, &c[j].work), 1);
+			kthread_batch_end(&batch);
+			CHECK_EQ(kthread_flush_worker(worker), 0);
+			for (int j = 0; j <= i; j++)
+				CHECK_EQ(atomic_load(&c[j].runs), 2 + (i - j));
+			CHECK_EQ(kthread_drain_begin(&drain, worker), 0);
+			CHECK_EQ(kthread_drain_wait(&drain, 0), 0);
+			kthread_drain_end(&drain);
+		}
 		CHECK_EQ(kthread_destroy_worker(worker), 0);
 	}
 }
