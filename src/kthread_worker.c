@@ -28,7 +28,7 @@
  *		is seen as well. Without this one told "already pending" by a claim not yet
  *		pushed could flush, or destroy, the worker without that run. All is counted
  *		twice, in two phases: a flush sends newcomers to the one that it does not wait
- *		for, so that none starves it.
+ *		for, so that none starves it. A new wake goes the way of the gate's bits.
  *	inbox	push (release) / take (acquire): the work's members are seen by the worker.
  *	park	push, end of a claim or poke, full fence (park-b1), look whether it
  *		sleeps / say "asleep", full fence (park-b0), look at inbox and flags.
@@ -253,8 +253,10 @@ static void wake_thread(struct kthread_worker *worker)
 
 void kthread_wake_loop(struct kthread_worker *worker)
 {
-	if (end_sleep(worker, UNATTENDED))
-		worker->wake(worker);
+	kthread_wake_func_t wake = load_relaxed(&worker->wake);
+
+	if (wake && end_sleep(worker, UNATTENDED))
+		wake(worker);
 }
 
 void kthread_poke_worker(void *arg)
@@ -488,7 +490,7 @@ KTHREAD_INLINE void end_batch(struct kthread_batch *batch)
 		 * Each work pushed will be the end of a claim. And one more stands until wake has
 		 * returned: what that calls is closed by a destruction.
 		 */
-		has_loop = worker->wake;
+		has_loop = load_relaxed(&worker->wake);
 		more = batch->count - 1 + has_loop;
 		if (more)
 			fetch_add_relaxed(&worker->claims[batch->phase], more * CLAIM);

@@ -213,6 +213,9 @@ struct kthread_worker_ops {
 	void (*begin)(struct kthread_worker *worker, struct kthread_work *work);
 };
 
+/* See kthread_worker_set_wake. */
+typedef void (*kthread_wake_func_t)(struct kthread_worker *worker);
+
 /* What a thread waits for; inside only. */
 struct kthread_wait {
 	struct kthread_worker *worker;
@@ -254,7 +257,7 @@ struct kthread_worker {
 	KTHREAD_ATOMIC(uint32_t) woken_at; /* the clock, when the worker was woken last; a hint */
 	KTHREAD_ATOMIC(uint32_t) told_at; /* the same of those who sleep on event; a hint */
 	KTHREAD_ATOMIC(const struct kthread_trace *) trace; /* NULL: none (trace pair) */
-	void (*wake)(struct kthread_worker *worker); /* set while nobody queues */
+	KTHREAD_ATOMIC(kthread_wake_func_t) wake; /* NULL: none; stored under lock (gate pair) */
 	char shared_end[64 - 9 * 4 - 2 * sizeof(void *)];
 
 	/* What the worker writes at every run. */
@@ -1065,7 +1068,7 @@ int kthread_worker_run_pending(struct kthread_worker *worker);
  * perhaps under the core's locks, and may not call back into the core. Now and then it is
  * called for nothing. Once a timer runs out nobody calls: see kthread_worker_next_timer.
  *
- * While no thread is attached, and nobody queues.
+ * While no thread is attached. Who queues meanwhile is waited for, some nanoseconds.
  *
  * Returns 0
  * -EBUSY: @worker has a thread
@@ -1088,9 +1091,9 @@ uint64_t kthread_worker_next_timer(struct kthread_worker *worker);
  *
  * It is readable when kthread_worker_run_pending has something to do, a timer that has run
  * out included; run_pending, or another thread that serves the worker, makes it unreadable
- * again. Takes the place of a wake hook, and as that is first called for while nobody queues;
- * closed when the worker is destroyed. An epoll descriptor around an eventfd and a
- * timerfd; not to be read from, and of no use after a fork.
+ * again. Takes the place of a wake hook; closed when the worker is destroyed. An epoll
+ * descriptor around an eventfd and a timerfd; not to be read from, and of no use after a fork.
+ * The first call waits for who queues meanwhile, some nanoseconds.
  *
  * Returns the descriptor, the same at every call
  * -ENOTSUP: this is not Linux

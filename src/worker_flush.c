@@ -278,8 +278,11 @@ int kthread_wait_for_claims(struct kthread_worker *worker, uint64_t deadline)
 		if (look_for_quiet(worker, &wait))
 			break;
 		result = sleep_on_event(worker, event, deadline);
-		if (result)
+		if (result) {
+			if (look_for_quiet(worker, &wait))
+				result = 0;
 			break;
+		}
 	}
 	fetch_sub_relaxed(&worker->awaited, 1);
 	return result;

@@ -146,7 +146,7 @@ void kthread_leave_unattended_locked(struct kthread_worker *worker)
 	bool limited = worker->limited, something;
 
 	worker->limited = false;
-	if (!worker->wake || load_relaxed(&worker->task) || (load_relaxed(&worker->flags) & FORKED))
+	if (!load_relaxed(&worker->wake) || load_relaxed(&worker->task) || (load_relaxed(&worker->flags) & FORKED))
 		return;
 	worker->next_look = kthread_next_timer_locked(worker);
 	if (worker->loop)
@@ -173,6 +173,19 @@ static void leave_unattended(struct kthread_worker *worker)
 	unlock_worker(worker);
 }
 
+/*
+ * The hook is new, and shut in as a gate is: a producer either sees it, or is waited for. So what
+ * is pushed by one that did not see it, and calls nobody, is found here.
+ */
+static void begin_unattended(struct kthread_worker *worker)
+{
+	for (int i = 0; i < 2; i++)
+		fetch_add_release(&worker->claims[i], 0); /* gate */
+	while (kthread_wait_for_claims(worker, UINT64_MAX) == -EINTR)
+		;
+	leave_unattended(worker);
+}
+
 void kthread_quiet_loop(struct kthread_worker *worker)
 {
 	lock_worker(worker);
@@ -197,13 +210,13 @@ int kthread_worker_set_wake(struct kthread_worker *worker,
 		store_relaxed(&worker->sleep, AWAKE);
 		before = worker->loop;
 		worker->loop = NULL;
-		worker->wake = wake;
+		store_relaxed(&worker->wake, wake);
 	}
 	unlock_worker(worker);
 	if (before)
 		close_loop(before);
 	if (!result)
-		leave_unattended(worker);
+		begin_unattended(worker);
 	return result;
 }
 
@@ -222,7 +235,7 @@ static int install_loop(struct kthread_worker *worker, struct kthread_loop **loo
 		if (!load_relaxed(&worker->task))
 			store_relaxed(&worker->sleep, AWAKE);
 		worker->loop = *loop;
-		worker->wake = wake_fd;
+		store_relaxed(&worker->wake, wake_fd);
 		*loop = NULL;
 	}
 	if (!result && worker->loop)
@@ -248,7 +261,7 @@ int kthread_worker_fd(struct kthread_worker *worker)
 	if (loop)
 		close_loop(loop);
 	else
-		leave_unattended(worker);
+		begin_unattended(worker);
 	return result;
 }
 
@@ -269,7 +282,7 @@ void kthread_end_loop(struct kthread_worker *worker)
 	store_relaxed(&worker->sleep, AWAKE);
 	loop = worker->loop;
 	worker->loop = NULL;
-	worker->wake = NULL;
+	store_relaxed(&worker->wake, NULL);
 	unlock_worker(worker);
 	if (loop)
 		close_loop(loop);

@@ -400,7 +400,7 @@ class Worker(ExecutorMethods, ScheduledMethods):
         Raises RuntimeError when it is destroyed, or was left behind by fork; OSError when the
         system has no room; NotImplementedError where this is not Linux.
 
-        From any thread; never waits. As ``kthread_worker_fd``.
+        From any thread; waits for nobody, but who queues just then. As ``kthread_worker_fd``.
         """
         return self._core.fileno()
 

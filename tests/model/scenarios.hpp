@@ -1284,7 +1284,7 @@ struct queue_loop : base {
 	{
 		set_up(write_result);
 		woken = 0;
-		worker.wake = wake;
+		store_relaxed(&worker.wake, wake);
 	}
 	void thread(unsigned i)
 	{
@@ -1300,6 +1300,37 @@ struct queue_loop : base {
 };
 DECLARE_SCENARIO("queue-loop", queue_loop);
 
+/* The hook is set amid a queue, which may have looked for it before: it is called all the same. */
+struct first_loop : base {
+	static constexpr int bound = 3;
+	int woken;
+
+	static void wake(struct kthread_worker *)
+	{
+		CHECK(here->result == 1);
+		static_cast<first_loop *>(here)->woken++;
+	}
+	void before()
+	{
+		set_up(write_result);
+		woken = 0;
+	}
+	void thread(unsigned i)
+	{
+		if (i == 0) {
+			result = 1;
+			CHECK(kthread_worker_set_wake(&worker, wake) == 0);
+		} else {
+			CHECK(kthread_queue_work(&worker, &work));
+		}
+	}
+	void after()
+	{
+		CHECK(woken == 1);
+	}
+};
+DECLARE_SCENARIO("first-loop", first_loop);
+
 /* What wake uses is closed by a destruction after the last producer has let go of it. */
 struct destroy_loop : base {
 	static constexpr int bound = 3;
@@ -1312,7 +1343,7 @@ struct destroy_loop : base {
 	void before()
 	{
 		set_up(write_result);
-		worker.wake = wake;
+		store_relaxed(&worker.wake, wake);
 		leave_unattended(&worker);
 	}
 	void thread(unsigned i)
