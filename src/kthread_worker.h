@@ -328,7 +328,8 @@ struct kthread_worker {
  */
 #define KTHREAD_WORKER_INIT(worker)						\
 	{ NULL, { KTHREAD_WORKER_MADE, KTHREAD_WORKER_MADE }, { 0, 0 }, 0, 0, 0, 0,	\
-	  { NULL }, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, { 0 },		\
+	  { NULL }, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL,					\
+	  (kthread_wake_func_t)NULL, { 0 },					\
 	  NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,				\
 	  0, KTHREAD_POLL_MAX_DEFAULT_NS, 0, 0,					\
 	  PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,			\

@@ -185,6 +185,7 @@ DECLARE_SCENARIO("queue-run", queue_run);
 
 /* The same work, on another worker while it runs: refused, or it runs afterwards. */
 struct queue_elsewhere : base {
+	static constexpr int bound = 5;
 	struct kthread_worker other;
 
 	void before()
