@@ -320,7 +320,7 @@ static bool executes_elsewhere(uintptr_t state, struct kthread_worker *worker,
 	return false;
 }
 
-/* A claim ends without a push, or otherwise than by that. Is the worker's thread to be woken? */
+/* A claim ends otherwise than by a push. Is the worker's thread to be woken for that? */
 static bool end_claim(struct kthread_worker *worker, unsigned int phase)
 {
 	fetch_add_release(&worker->ended[phase], 1); /* gate */
@@ -409,7 +409,7 @@ KTHREAD_INLINE void begin_batch(struct kthread_batch *batch, struct kthread_work
 		batch->refused = -EINVAL;
 		return;
 	}
-	batch->phase = load_relaxed(&worker->phase) & 1;
+	batch->phase = load_relaxed(&worker->phase);
 	/* Not counted when refused: a crowd of those would keep a destruction waiting. */
 	claims = load_relaxed(&worker->claims[batch->phase]);
 	if (!gates_are_open(claims))

@@ -246,18 +246,18 @@ struct kthread_worker {
 	KTHREAD_ATOMIC(struct kthread_work *) recent[KTHREAD_RECENT]; /* the last pushed, gone or not; a hint */
 	/* Here their cache line ends: what follows must not share it. */
 
-	/* What all look at and few write. */
+	/* What all look at and few write. The pointers first: nothing is to be filled up between. */
+	KTHREAD_ATOMIC(const struct kthread_trace *) trace; /* NULL: none (trace pair) */
+	KTHREAD_ATOMIC(kthread_wake_func_t) wake; /* NULL: none; stored under lock (gate pair) */
 	KTHREAD_ATOMIC(uint32_t) flushing; /* who is about to look or to sleep (flush pairs) */
 	KTHREAD_ATOMIC(uint32_t) flags;	/* enum worker_flags; stored under lock (poke pair) */
-	KTHREAD_ATOMIC(uint32_t) awaited; /* who of these waits for claims to end (flush pairs) */
+	KTHREAD_ATOMIC(uint32_t) awaited; /* who waits for claims to end (flush pairs) */
 	KTHREAD_ATOMIC(uint32_t) watched; /* watches there are (flush pairs) */
 	KTHREAD_ATOMIC(uint32_t) event;	/* what waiters sleep on; lowest bit: someone sleeps */
 	KTHREAD_ATOMIC(uint32_t) cpu;	/* where the worker went idle last; a hint */
 	KTHREAD_ATOMIC(uint32_t) wanted; /* enum list_wanted: the list is, by who holds lock (list pairs) */
 	KTHREAD_ATOMIC(uint32_t) woken_at; /* the clock, when the worker was woken last; a hint */
 	KTHREAD_ATOMIC(uint32_t) told_at; /* the same of those who sleep on event; a hint */
-	KTHREAD_ATOMIC(const struct kthread_trace *) trace; /* NULL: none (trace pair) */
-	KTHREAD_ATOMIC(kthread_wake_func_t) wake; /* NULL: none; stored under lock (gate pair) */
 	char shared_end[64 - 9 * 4 - 2 * sizeof(void *)];
 
 	/* What the worker writes at every run. */
@@ -328,8 +328,7 @@ struct kthread_worker {
  */
 #define KTHREAD_WORKER_INIT(worker)						\
 	{ NULL, { KTHREAD_WORKER_MADE, KTHREAD_WORKER_MADE }, { 0, 0 }, 0, 0, 0, 0,	\
-	  { NULL }, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL,					\
-	  (kthread_wake_func_t)NULL, { 0 },					\
+	  { NULL }, NULL, (kthread_wake_func_t)NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, { 0 },	\
 	  NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,				\
 	  0, KTHREAD_POLL_MAX_DEFAULT_NS, 0, 0,					\
 	  PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,			\

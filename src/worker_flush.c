@@ -275,17 +275,22 @@ int kthread_wait_for_claims(struct kthread_worker *worker, uint64_t deadline)
 	for (;;) {
 		uint32_t event = load_acquire(&worker->event); /* event */
 
-		if (look_for_quiet(worker, &wait))
-			break;
-		result = sleep_on_event(worker, event, deadline);
-		if (result) {
-			if (look_for_quiet(worker, &wait))
-				result = 0;
+		if (look_for_quiet(worker, &wait)) {
+			result = 0;
 			break;
 		}
+		if (result)
+			break;
+		result = sleep_on_event(worker, event, deadline);
 	}
 	fetch_sub_relaxed(&worker->awaited, 1);
 	return result;
+}
+
+void kthread_wait_out_claims(struct kthread_worker *worker)
+{
+	while (kthread_wait_for_claims(worker, UINT64_MAX) == -EINTR)
+		;
 }
 
 /*
@@ -566,8 +571,7 @@ int kthread_watch_worker(struct kthread_watch *w, struct kthread_worker *worker)
 		return -EINVAL;
 	kthread_flush_begin_worker(&w->flush, worker);
 	if (!w->flush.sealed) {
-		while (kthread_wait_for_claims(worker, UINT64_MAX) == -EINTR)
-			;
+		kthread_wait_out_claims(worker);
 		seal(&w->flush, true);
 	}
 	return watch(w);

@@ -214,6 +214,9 @@ KTHREAD_HIDDEN int kthread_flush_to_the_end(struct kthread_flush *flush, uint64_
  */
 KTHREAD_HIDDEN int kthread_wait_for_claims(struct kthread_worker *worker, uint64_t deadline);
 
+/* The same, however long it takes. */
+KTHREAD_HIDDEN void kthread_wait_out_claims(struct kthread_worker *worker);
+
 /*
  * Sleep until the wait, which has begun, is over. What ends it comes before
  * kthread_tell_waiters. Returns 0, -ETIMEDOUT, or, if interruptible, -EINTR.

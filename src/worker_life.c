@@ -127,6 +127,16 @@ static void renew_locks(struct kthread_worker *worker)
 		pthread_mutex_lock(&worker->attendance);
 }
 
+/* Those who waited are in the parent process. */
+static void forget_waiters(struct kthread_worker *worker)
+{
+	store_relaxed(&worker->flushing, 0);
+	store_relaxed(&worker->awaited, 0);
+	store_relaxed(&worker->watched, 0);
+	worker->waiters = NULL;
+	worker->drainers = 0;
+}
+
 /* A call that came too late to a destroyed one may have held its lock, or been counted. */
 static void renew_destroyed(struct kthread_worker *list)
 {
@@ -137,11 +147,7 @@ static void renew_destroyed(struct kthread_worker *list)
 			store_relaxed(&w->ended[i], 0);
 			w->taken[i] = 0;
 		}
-		store_relaxed(&w->flushing, 0);
-		store_relaxed(&w->awaited, 0);
-		store_relaxed(&w->watched, 0);
-		w->waiters = NULL;
-		w->drainers = 0;
+		forget_waiters(w);
 	}
 }
 
@@ -168,13 +174,9 @@ static void after_fork_child(void)
 		store_relaxed(&w->task, NULL);
 		/* current_work stays: that run does not end here, and nobody may think it has. */
 		store_relaxed(&w->sleep, AWAKE);
-		store_relaxed(&w->flushing, 0);
-		store_relaxed(&w->awaited, 0);
-		store_relaxed(&w->watched, 0);
-		w->waiters = NULL;
+		forget_waiters(w);
 		w->waits_for = NULL;
 		w->freezers = 0;
-		w->drainers = 0;
 		/* It may lie on the stack of a thread that is not here. */
 		if (!w->allocated)
 			kthread_unregister_locked(w);

@@ -146,7 +146,8 @@ void kthread_leave_unattended_locked(struct kthread_worker *worker)
 	bool limited = worker->limited, something;
 
 	worker->limited = false;
-	if (!load_relaxed(&worker->wake) || load_relaxed(&worker->task) || (load_relaxed(&worker->flags) & FORKED))
+	if (!load_relaxed(&worker->wake) || load_relaxed(&worker->task) ||
+	    (load_relaxed(&worker->flags) & FORKED))
 		return;
 	worker->next_look = kthread_next_timer_locked(worker);
 	if (worker->loop)
@@ -181,8 +182,7 @@ static void begin_unattended(struct kthread_worker *worker)
 {
 	for (int i = 0; i < 2; i++)
 		fetch_add_release(&worker->claims[i], 0); /* gate */
-	while (kthread_wait_for_claims(worker, UINT64_MAX) == -EINTR)
-		;
+	kthread_wait_out_claims(worker);
 	leave_unattended(worker);
 }
 

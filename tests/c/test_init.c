@@ -18,6 +18,10 @@ static void static_run(struct kthread_work *work)
 static DEFINE_KTHREAD_WORKER(static_worker);
 static DEFINE_KTHREAD_WORK(static_work, static_run);
 
+/* The cache lines that a worker is laid out in: what producers touch, what all look at, what it writes. */
+_Static_assert(offsetof(struct kthread_worker, trace) == 64, "the producers' line is not one");
+_Static_assert(offsetof(struct kthread_worker, current_work) == 128, "the shared line is not one");
+
 TEST(work_is_at_most_48_bytes)
 {
 	CHECK(sizeof(struct kthread_work) <= 48);

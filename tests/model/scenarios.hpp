@@ -501,6 +501,16 @@ struct flush_claim : base {
 };
 DECLARE_SCENARIO("flush-claim", flush_claim);
 
+/* The same while newcomers are sent to the second count. */
+struct flush_claim_second : flush_claim {
+	void before()
+	{
+		set_up(write_result);
+		store_relaxed(&worker.phase, 1);
+	}
+};
+DECLARE_SCENARIO("flush-claim-second", flush_claim_second);
+
 /* A third comes and goes in between: what it counts makes up for no claim that is under way. */
 struct flush_claim_third : flush_claim {
 	static constexpr int threads = 3, bound = 2;
@@ -513,16 +523,6 @@ struct flush_claim_third : flush_claim {
 	}
 };
 DECLARE_SCENARIO("flush-claim-third", flush_claim_third);
-
-/* The same while newcomers are sent to the second count. */
-struct flush_claim_second : flush_claim {
-	void before()
-	{
-		set_up(write_result);
-		store_relaxed(&worker.phase, 1);
-	}
-};
-DECLARE_SCENARIO("flush-claim-second", flush_claim_second);
 
 /* The same with a worker, and what the callback wrote. */
 struct flush_worker_claim : base {
