@@ -136,8 +136,8 @@ void kthread_init_delayed_work(struct kthread_delayed_work *dwork, kthread_work_
 /*
  * The walk through the inbox finds each work by way of the one pushed after it, and would wait for
  * one cache line after the other. So producers note the last works pushed one at a time, and leave in
- * each the one pushed so many before it. Hints: the memory may be gone, and they are never followed;
- * where producers write over each other's, some are missing.
+ * each the one pushed so many before it; in a batch, the one added so many before. Hints: the memory
+ * may be gone, and they are never followed; where producers write over each other's, some are missing.
  */
 KTHREAD_INLINE void note_recent(struct kthread_worker *worker, struct kthread_work *work)
 {
@@ -146,6 +146,14 @@ KTHREAD_INLINE void note_recent(struct kthread_worker *worker, struct kthread_wo
 	work->prev = load_relaxed(&worker->recent[i]);
 	store_relaxed(&worker->recent[i], work);
 	store_relaxed(&worker->noted, n + 1);
+}
+
+KTHREAD_INLINE void note_in_batch(struct kthread_batch *batch, struct kthread_work *work)
+{
+	uint32_t size = sizeof(batch->recent) / sizeof(batch->recent[0]), i = batch->count % size;
+
+	work->prev = batch->count < size ? NULL : batch->recent[i];
+	batch->recent[i] = work;
 }
 
 static void fetch_work(const struct kthread_work *work)
@@ -435,6 +443,7 @@ KTHREAD_INLINE int add_to_batch(struct kthread_batch *batch, struct kthread_work
 	if (result > 0) {
 		trace_queue(batch->worker, work);
 		work->epoch = batch->phase;
+		note_in_batch(batch, work);
 		batch->count++;
 		work->next = batch->newest;
 		batch->newest = work;

@@ -679,6 +679,7 @@ struct kthread_batch {
 	unsigned int phase;		/* where it is counted */
 	uint32_t count;			/* of works added */
 	int refused;			/* 0, or what every add returns */
+	struct kthread_work *recent[8];	/* the last added, each at its number in a ring */
 };
 
 void kthread_batch_begin(struct kthread_batch *batch, struct kthread_worker *worker);

@@ -536,19 +536,38 @@ PyDoc_STRVAR(queue_many_doc,
 "[0, 1, 2]");
 
 /* Works are spread over memory: have the one that comes some turns later on its way. */
-static void fetch_ahead(PyObject *list, Py_ssize_t i, Py_ssize_t n)
+static void fetch(const void *object)
 {
-	const char *object;
-
-	if (i + FETCH_AHEAD >= n)
-		return;
-	object = (const char *)PyList_GetItem(list, i + FETCH_AHEAD);
 	__builtin_prefetch(object, 1);
-	__builtin_prefetch(object + 64, 1);
+	__builtin_prefetch((const char *)object + 64, 1);
+}
+
+/*
+ * The members of a list, all of them works, in an array which PyMem_Free frees: each is asked for
+ * once. They are the list's to hold. Returns NULL with an exception.
+ */
+static PyObject **works_of(PyObject *list, Py_ssize_t n)
+{
+	PyObject **works = PyMem_Malloc(((size_t)n + !n) * sizeof(*works));
+	Py_ssize_t got = 0;
+
+	if (!works)
+		return (PyObject **)PyErr_NoMemory();
+	for (Py_ssize_t i = 0; i < n; i++) {
+		for (; got < n && got <= i + FETCH_AHEAD; got++) {
+			works[got] = PyList_GetItem(list, got);
+			fetch(works[got]);
+		}
+		if (!is_work(works[i])) {
+			PyMem_Free(works);
+			return NULL;
+		}
+	}
+	return works;
 }
 
 /* Returns how many of the works were queued; *result: why the last one looked at was refused. */
-static Py_ssize_t queue_all(struct pykw_worker *pw, PyObject *list, Py_ssize_t n, int *result)
+static Py_ssize_t queue_all(struct pykw_worker *pw, PyObject **works, Py_ssize_t n, int *result)
 {
 	struct kthread_batch batch;
 	Py_ssize_t queued = 0;
@@ -559,8 +578,9 @@ static Py_ssize_t queue_all(struct pykw_worker *pw, PyObject *list, Py_ssize_t n
 
 		kthread_batch_begin(&batch, pw->worker);
 		for (; i < end && *result >= 0; i++) {
-			fetch_ahead(list, i, n);
-			*result = add_one(pw, &batch, PyList_GetItem(list, i));
+			if (i + FETCH_AHEAD < n)
+				fetch(works[i + FETCH_AHEAD]);
+			*result = add_one(pw, &batch, works[i]);
 			queued += *result == 1;
 		}
 		kthread_batch_end(&batch);
@@ -569,12 +589,12 @@ static Py_ssize_t queue_all(struct pykw_worker *pw, PyObject *list, Py_ssize_t n
 }
 
 /* The same one by one, since each is looked at before, or told to the hook after it. */
-static Py_ssize_t queue_one_by_one(struct pykw_worker *pw, PyObject *list, Py_ssize_t n, int *result)
+static Py_ssize_t queue_one_by_one(struct pykw_worker *pw, PyObject **works, Py_ssize_t n, int *result)
 {
 	Py_ssize_t queued = 0;
 
 	for (Py_ssize_t i = 0; i < n && *result >= 0; i++) {
-		PyObject *work = PyList_GetItem(list, i);
+		PyObject *work = works[i];
 
 		if (!pykw_prepare(pw, (struct pykw_work *)work)) {
 			*result = ALREADY_RAISED;
@@ -597,8 +617,8 @@ static PyObject *worker_queue_many(PyObject *self, PyObject *works)
 {
 	struct pykw_worker *pw = pykw_handle_of(self);
 	Py_ssize_t n, queued = 0;
+	PyObject *list, **array;
 	bool one_by_one;
-	PyObject *list;
 	int result = 0;
 
 	if (!pw)
@@ -612,19 +632,18 @@ static PyObject *worker_queue_many(PyObject *self, PyObject *works)
 	if (!list)
 		return NULL;
 	n = PyList_Size(list);
-	for (Py_ssize_t i = 0; i < n; i++) {
-		fetch_ahead(list, i, n);
-		if (!is_work(PyList_GetItem(list, i))) {
-			Py_DECREF(list);
-			return NULL;
-		}
+	array = works_of(list, n);
+	if (!array) {
+		Py_DECREF(list);
+		return NULL;
 	}
 	if (n && !one_by_one && !pykw_may_queue(pw, NULL))
 		result = ALREADY_RAISED;
 	else if (one_by_one || looks_at_each(pw)) /* making the list may have set a hook */
-		queued = queue_one_by_one(pw, list, n, &result);
+		queued = queue_one_by_one(pw, array, n, &result);
 	else
-		queued = queue_all(pw, list, n, &result);
+		queued = queue_all(pw, array, n, &result);
+	PyMem_Free(array);
 	Py_DECREF(list);
 	if (result == ALREADY_RAISED)
 		return NULL;
