@@ -309,7 +309,7 @@ struct kthread_worker {
 	struct kthread_worker *registry_next; /* under global_lock */
 	struct kthread_worker *registry_prev; /* under global_lock */
 	uint32_t allocated;		/* made by kthread_create_worker */
-	uint32_t held;			/* not to be pooled yet; under lock */
+	uint32_t held;			/* enum held_state; under lock */
 	uint32_t registered;		/* under global_lock */
 	uint32_t life;			/* how often it was destroyed; under lock */
 	uint32_t attached;		/* how often a thread was; under lock */

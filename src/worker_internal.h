@@ -72,6 +72,13 @@ enum list_wanted {
 	WAITED_FOR,	/* and sleeps until the worker's thread has left it */
 };
 
+/* worker->held */
+enum held_state {
+	NOT_HELD,
+	HELD,			/* by an embedder, who calls it even when it is destroyed */
+	HELD_DEAD,		/* destroyed, and held yet */
+};
+
 /* worker->claims */
 enum claim_state {
 	GATE_CLOSED = 1u << 0,	/* being destroyed, or destroyed */

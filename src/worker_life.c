@@ -138,17 +138,21 @@ static void forget_waiters(struct kthread_worker *worker)
 }
 
 /* A call that came too late to a destroyed one may have held its lock, or been counted. */
-static void renew_destroyed(struct kthread_worker *list)
+static void renew_destroyed(struct kthread_worker *worker)
 {
-	for (struct kthread_worker *w = list; w; w = w->registry_next) {
-		renew_locks(w);
-		for (int i = 0; i < 2; i++) {
-			store_relaxed(&w->claims[i], load_relaxed(&w->claims[i]) & GATES);
-			store_relaxed(&w->ended[i], 0);
-			w->taken[i] = 0;
-		}
-		forget_waiters(w);
+	renew_locks(worker);
+	for (int i = 0; i < 2; i++) {
+		store_relaxed(&worker->claims[i], load_relaxed(&worker->claims[i]) & GATES);
+		store_relaxed(&worker->ended[i], 0);
+		worker->taken[i] = 0;
 	}
+	forget_waiters(worker);
+}
+
+static void renew_all_destroyed(struct kthread_worker *list)
+{
+	for (struct kthread_worker *w = list; w; w = w->registry_next)
+		renew_destroyed(w);
 }
 
 /*
@@ -163,10 +167,14 @@ static void after_fork_child(void)
 	if (served && !served->registered) /* in a child of a child, below */
 		renew_locks(served);
 	kthread_end_cancels_of_others_locked();
-	renew_destroyed(pool);
-	renew_destroyed(retired);
+	renew_all_destroyed(pool);
+	renew_all_destroyed(retired);
 	for (struct kthread_worker *w = registry; w; w = next) {
 		next = w->registry_next;
+		if (w->held == HELD_DEAD) {
+			renew_destroyed(w);
+			continue;
+		}
 		renew_locks(w);
 		store_relaxed(&w->claims[0], GATE_FORKED | GATE_MADE);
 		store_relaxed(&w->claims[1], GATE_FORKED | GATE_MADE);
@@ -685,7 +693,7 @@ static void put_into_pool(struct kthread_worker *worker)
 void kthread_hold_worker(struct kthread_worker *worker)
 {
 	lock_worker(worker);
-	worker->held = 1;
+	worker->held = HELD;
 	unlock_worker(worker);
 }
 
@@ -693,10 +701,12 @@ void kthread_release_worker(struct kthread_worker *worker)
 {
 	bool dead;
 
-	lock_worker(worker);
-	worker->held = 0;
-	dead = load_relaxed(&worker->flags) & DEAD;
-	unlock_worker(worker);
+	kthread_lock_for_registry(worker);
+	dead = worker->held == HELD_DEAD;
+	worker->held = NOT_HELD;
+	if (dead)
+		kthread_unregister_locked(worker);
+	kthread_unlock_for_registry(worker);
 	if (dead)
 		put_into_pool(worker);
 }
@@ -722,18 +732,17 @@ static void bury(struct kthread_worker *worker, uint32_t life)
 	if (MENDED(DESTROY_DISARMS))
 		kthread_drop_timers(worker);
 	drop_all(worker);
-	kthread_lock_global();
-	kthread_unregister_locked(worker);
-	kthread_unlock_global();
-	if (!worker->allocated)
-		return;
-	lock_worker(worker);
+	kthread_lock_for_registry(worker);
+	held = worker->allocated && worker->held;
+	if (held) /* it stays registered: late calls are made to it, also while the process forks */
+		worker->held = HELD_DEAD;
+	else
+		kthread_unregister_locked(worker);
 	name = worker->name;
 	worker->name = NULL;
-	held = worker->held;
-	unlock_worker(worker);
+	kthread_unlock_for_registry(worker);
 	free(name);
-	if (!held)
+	if (worker->allocated && !held)
 		put_into_pool(worker);
 }
 

@@ -333,6 +333,40 @@ TEST(child_cancels_a_work_claimed_and_not_yet_pushed_by_a_thread_of_the_parent)
 	CHECK_EQ(kthread_destroy_worker(held_worker), 0);
 }
 
+static int call_too_late(void *arg)
+{
+	while (!atomic_load(&enough))
+		CHECK_EQ(kthread_freeze_worker(arg), -ESHUTDOWN);
+	return 0;
+}
+
+/* Each fork happens while other threads are at the lock of a worker that is destroyed, and held. */
+TEST(fork_while_a_held_worker_is_called_too_late)
+{
+	struct kthread_worker *held = kthread_create_worker(0, "held");
+	struct side sides[2];
+
+	kthread_hold_worker(held);
+	CHECK_EQ(kthread_destroy_worker(held), 0);
+	atomic_store(&enough, false);
+	for (int i = 0; i < 2; i++)
+		side_start(&sides[i], call_too_late, held);
+	for (int i = 0; i < 50; i++) {
+		pid_t pid = fork_child();
+
+		if (!pid) {
+			CHECK_EQ(kthread_freeze_worker(held), -ESHUTDOWN);
+			kthread_release_worker(held);
+			_exit(0);
+		}
+		check_child(pid);
+	}
+	atomic_store(&enough, true);
+	for (int i = 0; i < 2; i++)
+		CHECK_EQ(side_join(&sides[i]), 0);
+	kthread_release_worker(held);
+}
+
 TEST(fork_of_a_fork)
 {
 	struct kthread_worker *worker;
