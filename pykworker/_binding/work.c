@@ -450,6 +450,9 @@ static int drain_when_asked(void *unused)
 	return 0;
 }
 
+/* The interpreter's queue, which is everybody's and short, was full. */
+static _Atomic(bool) was_not_asked;
+
 static void give_back_later(struct pykw_work *w)
 {
 	struct pykw_work *head;
@@ -462,8 +465,12 @@ static void give_back_later(struct pykw_work *w)
 	while (!atomic_compare_exchange_weak_explicit(&finished_works, &head, w,
 						      memory_order_release,
 						      memory_order_relaxed));
-	if (!head)
-		Py_AddPendingCall(drain_when_asked, NULL);
+	if (!head || atomic_load_explicit(&was_not_asked, memory_order_relaxed)) {
+		atomic_store_explicit(&was_not_asked, false, memory_order_relaxed);
+		/* Another that takes this back meanwhile asks after that. */
+		if (Py_AddPendingCall(drain_when_asked, NULL) < 0)
+			atomic_store_explicit(&was_not_asked, true, memory_order_relaxed);
+	}
 }
 
 static void run_native(struct kthread_work *work)

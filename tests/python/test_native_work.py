@@ -12,7 +12,7 @@ import weakref
 from functools import partial
 
 import pytest
-from helpers import LIMIT, Background, hold, wait_until
+from helpers import LIMIT, Background, give_time_to_sleep, hold, wait_until
 
 Callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 Longs = ctypes.c_long * 1
@@ -265,6 +265,36 @@ def test_flush_of_a_run_that_is_over_gives_back_its_reference(kw, worker, how):
 
     # The main thread, which alone makes the interpreter's pending calls, waits meanwhile.
     Background(flush_late).result()
+
+
+def test_full_queue_of_pending_calls_keeps_no_work_for_good(kw, worker, libc):
+    Pending = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
+    nothing = Pending(lambda _: 0)
+    add = ctypes.PYFUNCTYPE(ctypes.c_int, Pending, ctypes.c_void_p)(
+        ("Py_AddPendingCall", ctypes.pythonapi)
+    )
+    refs = []
+
+    def run_one():
+        data = Data(4)
+        refs.append(weakref.ref(data))
+        work = kw.NativeWork(libc.getpid, data)
+        assert worker.queue(work) is True
+        wait_until(partial(is_over, work))
+
+    def run_one_while_it_is_full():
+        give_time_to_sleep(threading.main_thread().native_id)
+        for _ in range(10_000):
+            if add(nothing, None) < 0:
+                break
+        else:
+            pytest.fail("the queue of pending calls takes everything")
+        run_one()
+
+    # The main thread, which alone makes these calls, waits meanwhile.
+    Background(run_one_while_it_is_full).result()
+    run_one()
+    wait_until(lambda: [ref() for ref in refs] == [None] * 2)
 
 
 def test_finalizer_of_another_work_does_not_keep_a_flushed_one(kw):
