@@ -36,13 +36,14 @@ class BuildWithCore(build_py):
             return
         core = sorted((ROOT / "src").glob("*.[ch]"))
         public = [ROOT / name for name in PUBLIC_HEADERS]
-        linux = sorted((ROOT / "compat" / "linux").glob("*.h"))
-        places = (("include", public), ("include/compat/linux", linux), ("src", core))
-        for folder, paths in places:
-            target = Path(self.build_lib) / "pykworker" / folder
+        package = Path(self.build_lib) / "pykworker"
+        for folder, paths in (("include", public), ("src", core)):
+            target = package / folder
             target.mkdir(parents=True, exist_ok=True)
             for path in paths:
                 shutil.copy2(path, target)
+        linux = package / "include" / "compat" / "linux"
+        shutil.copytree(ROOT / "compat" / "linux", linux, dirs_exist_ok=True)
         version = Path(self.build_lib) / "pykworker" / "_version.py"
         version.write_text(VERSION_FILE, encoding="utf-8")
 

@@ -42,6 +42,7 @@
 #define _GNU_SOURCE
 #endif
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
@@ -109,21 +110,22 @@ typedef unsigned int gfp_t;
 #define GENMASK(high, low) ((~0UL >> (sizeof(long) * CHAR_BIT - 1 - (high))) & (~0UL << (low)))
 #define DIV_ROUND_UP(n, d) (((n) + (d) - 1) / (d))
 
-#define min(a, b) __extension__ ({						\
-	__typeof__(a) min_a_ = (a); __typeof__(b) min_b_ = (b);			\
-	min_a_ < min_b_ ? min_a_ : min_b_; })
-#define max(a, b) __extension__ ({						\
-	__typeof__(a) max_a_ = (a); __typeof__(b) max_b_ = (b);			\
-	max_a_ > max_b_ ? max_a_ : max_b_; })
-#define min_t(type, a, b) __extension__ ({					\
-	type min_a_ = (a), min_b_ = (b); min_a_ < min_b_ ? min_a_ : min_b_; })
-#define max_t(type, a, b) __extension__ ({					\
-	type max_a_ = (a), max_b_ = (b); max_a_ > max_b_ ? max_a_ : max_b_; })
-#define clamp(value, low, high) __extension__ ({				\
-	__typeof__(value) clamp_v_ = (value);					\
-	__typeof__(value) clamp_l_ = (low), clamp_h_ = (high);			\
-	clamp_v_ < clamp_l_ ? clamp_l_ : clamp_v_ > clamp_h_ ? clamp_h_ : clamp_v_; })
-#define clamp_t(type, value, low, high) clamp((type)(value), (type)(low), (type)(high))
+/* Each use has variables of its own, so that one in another's argument hides nothing. */
+#define KCOMPAT_PASTE(name, id) KCOMPAT_PASTE_(name, id)
+#define KCOMPAT_PASTE_(name, id) name##id
+#define KCOMPAT_PICK(type_a, a, op, type_b, b, id) __extension__ ({		\
+	type_a KCOMPAT_PASTE(a_, id) = (a);					\
+	type_b KCOMPAT_PASTE(b_, id) = (b);					\
+	KCOMPAT_PASTE(a_, id) op KCOMPAT_PASTE(b_, id) ? KCOMPAT_PASTE(a_, id)	\
+						       : KCOMPAT_PASTE(b_, id); })
+#define min(a, b) KCOMPAT_PICK(__typeof__(a), a, <, __typeof__(b), b, __COUNTER__)
+#define max(a, b) KCOMPAT_PICK(__typeof__(a), a, >, __typeof__(b), b, __COUNTER__)
+#define min_t(type, a, b) \
+	((type)KCOMPAT_PICK(type, (type)(a), <, type, (type)(b), __COUNTER__))
+#define max_t(type, a, b) \
+	((type)KCOMPAT_PICK(type, (type)(a), >, type, (type)(b), __COUNTER__))
+#define clamp(value, low, high) min(max(value, low), high)
+#define clamp_t(type, value, low, high) min_t(type, max_t(type, value, low), high)
 #define swap(a, b)								\
 	do {									\
 		__typeof__(a) swap_ = (a);					\
@@ -210,25 +212,29 @@ static inline int atomic_cmpxchg(atomic_t *v, int old, int value)
 #define atomic_dec(v) atomic_sub(1, (v))
 #define atomic_inc_return(v) atomic_add_return(1, (v))
 #define atomic_dec_return(v) atomic_sub_return(1, (v))
-#define atomic_dec_and_test(v) (atomic_sub_return(1, (v)) == 0)
+
+static inline bool atomic_dec_and_test(atomic_t *v)
+{
+	return atomic_sub_return(1, v) == 0;
+}
 
 #define KCOMPAT_WORD_BITS (sizeof(unsigned long) * CHAR_BIT)
 #define BITS_TO_LONGS(bits) DIV_ROUND_UP((bits), KCOMPAT_WORD_BITS)
 #define DECLARE_BITMAP(name, bits) unsigned long name[BITS_TO_LONGS(bits)]
 
-static inline bool test_bit(unsigned long nr, const unsigned long *map)
+static inline bool test_bit(unsigned long nr, const volatile unsigned long *map)
 {
 	return READ_ONCE(map[nr / KCOMPAT_WORD_BITS]) >> nr % KCOMPAT_WORD_BITS & 1;
 }
 
-static inline bool test_and_set_bit(unsigned long nr, unsigned long *map)
+static inline bool test_and_set_bit(unsigned long nr, volatile unsigned long *map)
 {
 	unsigned long bit = 1UL << nr % KCOMPAT_WORD_BITS;
 
 	return __atomic_fetch_or(&map[nr / KCOMPAT_WORD_BITS], bit, __ATOMIC_SEQ_CST) & bit;
 }
 
-static inline bool test_and_clear_bit(unsigned long nr, unsigned long *map)
+static inline bool test_and_clear_bit(unsigned long nr, volatile unsigned long *map)
 {
 	unsigned long bit = 1UL << nr % KCOMPAT_WORD_BITS;
 
@@ -382,7 +388,16 @@ static KCOMPAT_UNUSED KTHREAD_PRINTF(1, 2) int kcompat_printk(const char *format
 		if (unlikely(condition))					\
 			BUG();							\
 	} while (0)
-#define BUILD_BUG_ON(condition) _Static_assert(!(condition), "BUILD_BUG_ON: " #condition)
+/* Of constants. */
+#define BUILD_BUG_ON(condition)							\
+	do {									\
+		_Static_assert(!(condition), "BUILD_BUG_ON: " #condition);	\
+	} while (0)
+/* The message may be left out. */
+#undef static_assert
+#define static_assert(condition, ...) \
+	KCOMPAT_STATIC_ASSERT(condition, ##__VA_ARGS__, #condition)
+#define KCOMPAT_STATIC_ASSERT(condition, message, ...) _Static_assert(condition, message)
 
 /* ---- memory ---- */
 
@@ -722,10 +737,15 @@ static inline u64 get_jiffies_64(void)
 /* Read, never stored to. */
 #define jiffies ((unsigned long)get_jiffies_64())
 
-/* Nanoseconds of a delay in jiffies; what no clock reaches, and MAX_SCHEDULE_TIMEOUT, is never. */
+/*
+ * Nanoseconds of a delay in jiffies; what no clock reaches, and MAX_SCHEDULE_TIMEOUT, is never.
+ * What is more than that is a moment that has passed, as due - jiffies is.
+ */
 static inline uint64_t kcompat_jiffies_ns(unsigned long j)
 {
-	if (j >= (unsigned long)MAX_SCHEDULE_TIMEOUT || j >= UINT64_MAX / KCOMPAT_TICK_NS)
+	if (j > (unsigned long)MAX_SCHEDULE_TIMEOUT)
+		return 0;
+	if (j == (unsigned long)MAX_SCHEDULE_TIMEOUT || j >= UINT64_MAX / KCOMPAT_TICK_NS)
 		return KTHREAD_FOREVER;
 	return (uint64_t)j * KCOMPAT_TICK_NS;
 }
@@ -758,7 +778,8 @@ static inline unsigned long nsecs_to_jiffies(u64 ns)
 
 static inline unsigned int jiffies_to_msecs(unsigned long j)
 {
-	return (unsigned int)((u64)j * 1000u / HZ);
+	/* Of a difference below zero as well, which wraps. */
+	return (unsigned int)(1000 % HZ ? j / HZ * 1000 + j % HZ * 1000 / HZ : j * (1000 / HZ));
 }
 
 static inline unsigned int jiffies_to_usecs(unsigned long j)
@@ -785,11 +806,17 @@ static inline bool kcompat_later(unsigned long a, unsigned long b)
 	return (long)(b - a) < 0;
 }
 
+#define KTIME_MAX ((ktime_t)INT64_MAX)
+
+static inline ktime_t ktime_set(s64 s, unsigned long ns)
+{
+	return s >= KTIME_MAX / NSEC_PER_SEC ? KTIME_MAX : s * NSEC_PER_SEC + (s64)ns;
+}
+
 #define ktime_get() ((ktime_t)ktime_get_ns())
 #define ns_to_ktime(ns) ((ktime_t)(ns))
 #define us_to_ktime(us) ((ktime_t)(us) * NSEC_PER_USEC)
 #define ms_to_ktime(ms) ((ktime_t)(ms) * NSEC_PER_MSEC)
-#define ktime_set(s, ns) ((ktime_t)(s) * NSEC_PER_SEC + (ktime_t)(ns))
 #define ktime_add(a, b) ((ktime_t)((a) + (b)))
 #define ktime_sub(a, b) ((ktime_t)((a) - (b)))
 #define ktime_add_ns(t, ns) ((ktime_t)((t) + (s64)(ns)))
@@ -968,7 +995,7 @@ static inline unsigned long wait_for_completion_timeout(struct completion *c,
 	deadline = limit >= KTHREAD_FOREVER - now ? KTHREAD_FOREVER : now + limit;
 	mutex_lock(&c->lock);
 	taken = kcompat_take(c);
-	if (!taken && timeout) {
+	if (!taken && limit) {
 		kcompat_waiter_init(&waiter);
 		for (link = &c->first; *link; link = &(*link)->next)
 			;
@@ -992,12 +1019,29 @@ static inline unsigned long wait_for_completion_timeout(struct completion *c,
 	return now < deadline ? max(1UL, kcompat_ns_jiffies(deadline - now)) : 1;
 }
 
-#define wait_for_completion(c) ((void)wait_for_completion_timeout((c), MAX_SCHEDULE_TIMEOUT))
+static inline void wait_for_completion(struct completion *c)
+{
+	wait_for_completion_timeout(c, MAX_SCHEDULE_TIMEOUT);
+}
+
 /* No signal is delivered to these: they always end by the completion, or by the time. */
-#define wait_for_completion_interruptible(c) (wait_for_completion(c), 0)
-#define wait_for_completion_killable(c) (wait_for_completion(c), 0)
-#define wait_for_completion_interruptible_timeout(c, timeout) \
-	((long)wait_for_completion_timeout((c), (timeout)))
+static inline int wait_for_completion_interruptible(struct completion *c)
+{
+	wait_for_completion(c);
+	return 0;
+}
+
+static inline int wait_for_completion_killable(struct completion *c)
+{
+	wait_for_completion(c);
+	return 0;
+}
+
+static inline long wait_for_completion_interruptible_timeout(struct completion *c,
+							     unsigned long timeout)
+{
+	return (long)wait_for_completion_timeout(c, timeout);
+}
 
 /* ---- threads ---- */
 
@@ -1029,8 +1073,10 @@ __attribute__((weak)) int kcompat_begin(void *arg)
 	while (!__atomic_load_n(&start->woken, __ATOMIC_ACQUIRE)) {
 		if (kthread_should_stop())
 			return -EINTR; /* as in the kernel: the function is not called */
-		if (kthread_should_park())
-			kthread_parkme();
+		if (kthread_should_park()) {
+			kthread_parkme(); /* before its function, which the unpark begins */
+			break;
+		}
 		try_to_freeze();
 		kthread_sleep(KTHREAD_FOREVER);
 	}
@@ -1089,6 +1135,60 @@ static inline void *kcompat_data(const struct kthread *k)
 	return start ? start->data : kthread_data(k);
 }
 
+/* Workers that kthread_create_worker left asleep, parked, until wake_up_process or the first work. */
+struct kcompat_asleep {
+	struct kthread_worker *worker;
+	struct kthread *task;	/* to compare with */
+	struct kcompat_asleep *next;
+};
+
+struct kcompat_sleepers {
+	struct mutex lock;
+	struct kcompat_asleep *first;
+};
+
+/* Weak: one for all. */
+extern struct kcompat_sleepers kcompat_sleepers;
+__attribute__((weak)) struct kcompat_sleepers kcompat_sleepers = { KCOMPAT_LOCK_INIT, NULL };
+
+static inline bool kcompat_note_asleep(struct kthread_worker *worker)
+{
+	struct kcompat_asleep *asleep = (struct kcompat_asleep *)malloc(sizeof(*asleep));
+
+	if (!asleep)
+		return false;
+	asleep->worker = worker;
+	asleep->task = worker->task;
+	mutex_lock(&kcompat_sleepers.lock);
+	asleep->next = kcompat_sleepers.first;
+	__atomic_store_n(&kcompat_sleepers.first, asleep, __ATOMIC_RELEASE);
+	mutex_unlock(&kcompat_sleepers.lock);
+	return true;
+}
+
+/* Is it, given by the one or the other, asleep since its creation? Then not any more. */
+static inline void kcompat_wake_asleep(struct kthread_worker *worker, struct kthread *task)
+{
+	struct kcompat_asleep *asleep = NULL, **link;
+
+	if (!__atomic_load_n(&kcompat_sleepers.first, __ATOMIC_ACQUIRE))
+		return;
+	mutex_lock(&kcompat_sleepers.lock);
+	for (link = &kcompat_sleepers.first; *link; link = &(*link)->next)
+		if (worker ? (*link)->worker == worker : (*link)->task == task)
+			break;
+	if (*link) {
+		asleep = *link;
+		__atomic_store_n(link, asleep->next, __ATOMIC_RELEASE);
+		if (worker)
+			task = worker->task;
+		if (task)
+			kthread_unpark(task);
+	}
+	mutex_unlock(&kcompat_sleepers.lock);
+	free(asleep);
+}
+
 /* Returns 1; that it ran already is not told. */
 static inline int wake_up_process(struct kthread *k)
 {
@@ -1097,7 +1197,7 @@ static inline int wake_up_process(struct kthread *k)
 	if (start)
 		__atomic_store_n(&start->woken, 1, __ATOMIC_RELEASE);
 	else
-		kthread_unpark(k); /* a worker's that kthread_create_worker left asleep */
+		kcompat_wake_asleep(NULL, k);
 	kthread_wake_up(k);
 	return 1;
 }
@@ -1116,8 +1216,16 @@ static inline int wake_up_process(struct kthread *k)
 #define kthread_data kcompat_data
 
 /* A thread lives until it is stopped; nobody counts. */
-#define get_task_struct(k) (k)
-#define put_task_struct(k) ((void)(k))
+static inline struct kthread *get_task_struct(struct kthread *k)
+{
+	return k;
+}
+
+static inline void put_task_struct(struct kthread *k)
+{
+	(void)k;
+}
+
 #define task_pid_nr(k) kthread_tid(k)
 
 /*
@@ -1129,7 +1237,7 @@ static inline int wake_up_process(struct kthread *k)
 #define TASK_UNINTERRUPTIBLE 2
 #define set_current_state(state) ((void)(state))
 #define __set_current_state(state) ((void)(state))
-#define schedule() ((void)kthread_sleep(KTHREAD_FOREVER))
+#define schedule() ((void)kthread_wait_for_wake_up(KTHREAD_FOREVER))
 
 /* Returns the jiffies that were left; 0: the time is over. Ends early for a wake-up. */
 static inline long schedule_timeout(long timeout)
@@ -1138,7 +1246,7 @@ static inline long schedule_timeout(long timeout)
 
 	if (timeout < 0)
 		return 0;
-	kthread_sleep(limit);
+	kthread_wait_for_wake_up(limit);
 	past = ktime_get_ns() - start;
 	if (limit == KTHREAD_FOREVER)
 		return timeout;
@@ -1241,8 +1349,8 @@ static inline int set_cpus_allowed_ptr(struct kthread *k, const struct cpumask *
 /* ---- workers ---- */
 
 /*
- * Linux 6.14: the thread exists, and sleeps until wake_up_process(worker->task), so that
- * its scheduling can be set before. It is parked here; what is queued meanwhile is kept.
+ * Linux 6.14: the thread exists, and sleeps until wake_up_process(worker->task), or until
+ * the first work comes, so that its scheduling can be set before. It is parked here.
  */
 static inline struct kthread_worker *kcompat_worker_asleep(struct kthread_worker *worker)
 {
@@ -1253,6 +1361,8 @@ static inline struct kthread_worker *kcompat_worker_asleep(struct kthread_worker
 	result = kthread_start_worker(worker, NULL);
 	if (!result)
 		result = kthread_park(worker->task);
+	if (!result && !kcompat_note_asleep(worker))
+		result = -ENOMEM;
 	if (!result)
 		return worker;
 	kthread_destroy_worker(worker);
@@ -1279,21 +1389,42 @@ static inline struct kthread_worker *kcompat_worker_asleep(struct kthread_worker
 	kcompat_worker_asleep((kthread_create_worker_on_cpu)((cpu), (flags), (namefmt)))
 #endif
 
+static inline bool kcompat_queue_work(struct kthread_worker *worker, struct kthread_work *work)
+{
+	bool queued = kthread_queue_work(worker, work);
+
+	kcompat_wake_asleep(worker, NULL);
+	return queued;
+}
+
 static inline bool kcompat_queue_delayed_work(struct kthread_worker *worker,
 					      struct kthread_delayed_work *dwork,
 					      unsigned long delay)
 {
-	return kthread_queue_delayed_work(worker, dwork, kcompat_jiffies_ns(delay));
+	bool queued = kthread_queue_delayed_work(worker, dwork, kcompat_jiffies_ns(delay));
+
+	kcompat_wake_asleep(worker, NULL);
+	return queued;
 }
 
 static inline bool kcompat_mod_delayed_work(struct kthread_worker *worker,
 					    struct kthread_delayed_work *dwork,
 					    unsigned long delay)
 {
-	return kthread_mod_delayed_work(worker, dwork, kcompat_jiffies_ns(delay));
+	bool modified = kthread_mod_delayed_work(worker, dwork, kcompat_jiffies_ns(delay));
+
+	kcompat_wake_asleep(worker, NULL);
+	return modified;
+}
+
+static inline int kcompat_destroy_worker(struct kthread_worker *worker)
+{
+	kcompat_wake_asleep(worker, NULL);
+	return kthread_destroy_worker(worker);
 }
 
 /* Not like functions, so that what takes their address gets jiffies as well. */
+#define kthread_queue_work kcompat_queue_work
 #define kthread_queue_delayed_work kcompat_queue_delayed_work
 #define kthread_mod_delayed_work kcompat_mod_delayed_work
 
@@ -1313,7 +1444,7 @@ static inline int kcompat_told(int error, const char *call)
 #define kthread_flush_worker(worker) \
 	kcompat_told((kthread_flush_worker)(worker), "kthread_flush_worker")
 #define kthread_destroy_worker(worker) \
-	kcompat_told((kthread_destroy_worker)(worker), "kthread_destroy_worker")
+	kcompat_told(kcompat_destroy_worker(worker), "kthread_destroy_worker")
 #define kthread_bind(task, cpu) \
 	kcompat_told((kthread_bind)((task), (cpu)), "kthread_bind")
 

@@ -98,8 +98,9 @@ $(MAN)/made: packaging/man.py $(LIB_HEADERS)
 install: lib $(if $(HAVE_PYTHON),man) ## install the C library (PREFIX=/usr/local DESTDIR= LIBDIR=)
 	$(INSTALL) -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(CMAKE_DIR)' '$(DESTDIR)$(INCLUDEDIR)'
 	$(INSTALL) -m 644 $(LIB_HEADERS) '$(DESTDIR)$(INCLUDEDIR)'
-	$(INSTALL) -d '$(DESTDIR)$(COMPAT_DIR)/linux'
+	$(INSTALL) -d '$(DESTDIR)$(COMPAT_DIR)/linux/sched'
 	$(INSTALL) -m 644 compat/linux/*.h '$(DESTDIR)$(COMPAT_DIR)/linux'
+	$(INSTALL) -m 644 compat/linux/sched/*.h '$(DESTDIR)$(COMPAT_DIR)/linux/sched'
 	$(INSTALL) -m 644 $(LIB)/libkthread_worker.a '$(DESTDIR)$(LIBDIR)'
 	$(INSTALL) -m 755 $(LIB)/$(LIB_SHARED) '$(DESTDIR)$(LIBDIR)'
 	ln -sf $(LIB_SHARED) '$(DESTDIR)$(LIBDIR)/$(LIB_SONAME)'

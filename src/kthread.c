@@ -447,7 +447,8 @@ void kthread_wake_up(struct kthread *k)
 		park_wake_one(&k->wake);
 }
 
-int kthread_sleep(uint64_t timeout_ns)
+/* Until a token comes, the time is over, or one of @requests stands. */
+static int sleep_until(uint32_t requests, uint64_t timeout_ns)
 {
 	struct kthread *k = current_kthread;
 	uint64_t deadline;
@@ -459,7 +460,7 @@ int kthread_sleep(uint64_t timeout_ns)
 	while (result != -ETIMEDOUT) {
 		uint32_t none = WAKE_NONE;
 
-		if (load_relaxed(&k->flags) & (STOP | ASKED | FREEZE | PARK))
+		if (load_relaxed(&k->flags) & requests)
 			break;
 		/* A token that a request left here since the look at flags ends the sleep. */
 		if (!cas_strong_relaxed(&k->wake, &none, WAKE_ASLEEP))
@@ -470,6 +471,16 @@ int kthread_sleep(uint64_t timeout_ns)
 	}
 	exchange_acquire(&k->wake, WAKE_NONE); /* act */
 	return result == -ETIMEDOUT ? result : 0;
+}
+
+int kthread_sleep(uint64_t timeout_ns)
+{
+	return sleep_until(STOP | ASKED | FREEZE | PARK, timeout_ns);
+}
+
+int kthread_wait_for_wake_up(uint64_t timeout_ns)
+{
+	return sleep_until(0, timeout_ns);
 }
 
 /* ---- freeze and park ---- */

@@ -196,7 +196,18 @@ struct kthread *kthread_current(void);
 int kthread_sleep(uint64_t timeout_ns);
 
 /*
- * kthread_wake_up - end the present or the next kthread_sleep of @k
+ * kthread_wait_for_wake_up - the same, but a request ends it once
+ * @timeout_ns: nanoseconds, KTHREAD_FOREVER for no limit
+ *
+ * A request wakes the thread, as kthread_wake_up does; the next sleep is a sleep again,
+ * though the request stands: as the kernel's schedule_timeout.
+ *
+ * Returns as kthread_sleep.
+ */
+int kthread_wait_for_wake_up(uint64_t timeout_ns);
+
+/*
+ * kthread_wake_up - end the present or the next sleep of @k, kthread_sleep or the other
  *
  * From anywhere, a signal handler included, while @k lives. As wake_up_process.
  */

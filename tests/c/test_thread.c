@@ -166,6 +166,7 @@ TEST(thread_that_is_no_kthread)
 	CHECK(!try_to_freeze());
 	CHECK_EQ(kthread_sleep(0), -EINVAL);
 	CHECK_EQ(kthread_sleep(KTHREAD_FOREVER), -EINVAL);
+	CHECK_EQ(kthread_wait_for_wake_up(KTHREAD_FOREVER), -EINVAL);
 }
 
 /* Stop */
@@ -272,6 +273,11 @@ static int sleep_results(void *data)
 		kthread_sleep(KTHREAD_FOREVER);
 	/* A stop asked for: no sleep any more. */
 	CHECK_EQ(kthread_sleep(KTHREAD_FOREVER), 0);
+	/* But for this one, which the request wakes once. */
+	kthread_wait_for_wake_up(0);
+	CHECK_EQ(kthread_wait_for_wake_up(MS(1)), -ETIMEDOUT);
+	kthread_wake_up(kthread_current());
+	CHECK_EQ(kthread_wait_for_wake_up(KTHREAD_FOREVER), 0);
 	return 0;
 }
 

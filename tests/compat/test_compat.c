@@ -93,13 +93,41 @@ TEST(worker_created_sleeps_until_woken)
 	CHECK(worker->task);
 	CHECK(!strcmp(kthread_name(worker->task), "asleep/7"));
 	item_init(&item, 1);
-	CHECK(kthread_queue_work(worker, &item.work));
+	CHECK_EQ(kthread_queue_work_status(worker, &item.work), 1); /* wakes nobody here */
 	CHECK(kthread_work_pending(&item.work));
 	CHECK_EQ(wait_for_completion_timeout(&item.done, 2), 0);
 	wake_up_process(worker->task);
 	wait_for_completion(&item.done);
 	kthread_destroy_worker(worker);
 	CHECK_EQ(item.runs, 1);
+}
+
+TEST(worker_created_is_woken_by_its_first_work)
+{
+	struct kthread_worker *worker = kthread_create_worker(0, "first");
+	struct kthread_worker *other = kthread_create_worker(0, "other");
+	struct item item;
+
+	item_init(&item, 1);
+	CHECK(kthread_queue_work(worker, &item.work));
+	kthread_flush_work(&item.work);
+	CHECK_EQ(item.runs, 1);
+
+	/* Once: a park that was asked for later is kept, also through a wake-up. */
+	CHECK_EQ(kthread_park(worker->task), 0);
+	CHECK(kthread_queue_work(worker, &item.work));
+	wake_up_process(worker->task);
+	wait_for_completion(&item.done);
+	CHECK_EQ(wait_for_completion_timeout(&item.done, 2), 0);
+	kthread_unpark(worker->task);
+	wait_for_completion(&item.done);
+
+	/* The other one slept on. */
+	CHECK_EQ(kthread_queue_work_status(other, &item.work), 1);
+	CHECK_EQ(wait_for_completion_timeout(&item.done, 2), 0);
+	kthread_destroy_worker(other);
+	kthread_destroy_worker(worker);
+	CHECK_EQ(item.runs, 3);
 }
 
 TEST(worker_created_and_never_woken_can_be_destroyed)
@@ -175,17 +203,55 @@ TEST(thread_created_and_never_woken_is_not_called)
 	CHECK_EQ(atomic_read(&turns), 0);
 }
 
-TEST(thread_that_is_parked_before_its_wake_begins_after_both)
+TEST(thread_that_is_parked_before_its_wake_begins_when_unparked)
 {
 	atomic_t turns = ATOMIC_INIT(0);
 	struct task_struct *task = kthread_create(until_stopped, &turns, "parked");
 
 	CHECK_EQ(kthread_park(task), 0);
-	kthread_unpark(task);
 	CHECK_EQ(atomic_read(&turns), 0);
-	wake_up_process(task);
+	kthread_unpark(task);
 	WAIT_UNTIL(atomic_read(&turns));
 	CHECK_EQ(kthread_stop(task), 42);
+}
+
+/* The request wakes once; what comes then is as long as it is meant to be. */
+static void pause_though_asked(void)
+{
+	while (!kthread_should_stop())
+		schedule();
+	schedule_timeout(1);
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(schedule_timeout(2), 0);
+}
+
+static int pauses_at_its_end(void *unused)
+{
+	(void)unused;
+	pause_though_asked();
+	return 7;
+}
+
+static void pauses_in_the_drain(struct kthread_work *work)
+{
+	struct item *item = container_of(work, struct item, work);
+
+	complete(&item->done);
+	pause_though_asked();
+}
+
+TEST(pauses_are_pauses_also_when_the_end_is_asked_for)
+{
+	struct task_struct *task = kthread_run(pauses_at_its_end, NULL, "pauses");
+	struct kthread_worker *worker = kthread_run_worker(0, "drained");
+	struct item item;
+
+	CHECK_EQ(kthread_stop(task), 7);
+	init_completion(&item.done);
+	kthread_init_work(&item.work, pauses_in_the_drain);
+	CHECK(kthread_queue_work(worker, &item.work));
+	wait_for_completion(&item.done);
+	kthread_destroy_worker(worker);
 }
 
 TEST(jiffies_compare_right_when_they_wrap)
@@ -220,6 +286,8 @@ TEST(jiffies_are_never_fewer_than_the_time)
 	for (unsigned int ms = 0; ms < 5000; ms += 7)
 		CHECK(jiffies_to_msecs(msecs_to_jiffies(ms)) >= ms);
 	CHECK_EQ(kcompat_jiffies_ns(MAX_SCHEDULE_TIMEOUT), KTHREAD_FOREVER);
+	CHECK_EQ((int)jiffies_to_msecs(-5UL), -5 * 1000 / HZ);
+	CHECK_EQ(jiffies_to_msecs(msecs_to_jiffies(2000000000)), 2000000000);
 }
 
 struct timed {
@@ -235,6 +303,23 @@ static void timed_run(struct kthread_work *work)
 
 	timed->ran = jiffies;
 	complete(&timed->done);
+}
+
+TEST(moment_that_has_passed_is_now)
+{
+	struct kthread_worker *worker = kthread_run_worker(0, "passed");
+	unsigned long due = jiffies - 1;
+	struct timed timed;
+
+	kthread_init_delayed_work(&timed.dwork, timed_run);
+	init_completion(&timed.done);
+	CHECK_EQ(wait_for_completion_timeout(&timed.done, due - jiffies), 0);
+	CHECK(kthread_queue_delayed_work(worker, &timed.dwork, due - jiffies));
+	wait_for_completion(&timed.done);
+	CHECK(kthread_queue_delayed_work(worker, &timed.dwork, 3600 * HZ));
+	CHECK(kthread_mod_delayed_work(worker, &timed.dwork, due - jiffies));
+	wait_for_completion(&timed.done);
+	kthread_destroy_worker(worker);
 }
 
 TEST(delays_are_jiffies_and_never_early)
@@ -527,6 +612,7 @@ TEST(small_things)
 {
 	int a = 3, b = 9, calls = 0;
 	unsigned long word = 0;
+	volatile unsigned long flags = 0;
 	volatile size_t huge = SIZE_MAX;
 	void *volatile none; /* else clang drops the allocation, and takes it for one that went well */
 	struct kref kref;
@@ -575,6 +661,15 @@ TEST(small_things)
 	CHECK(ktime_after(ktime_add_us(ms_to_ktime(1), 1), ms_to_ktime(1)));
 	CHECK_EQ(ktime_us_delta(ms_to_ktime(3), ms_to_ktime(1)), 2000);
 	CHECK_EQ(schedule_timeout(-1), 0);
+	CHECK_EQ(ktime_set(2, 5), 2 * NSEC_PER_SEC + 5);
+	CHECK_EQ(ktime_set(INT64_MAX / 1000, 0), KTIME_MAX);
+	CHECK_EQ(min(min(a, 2), max(b, min(7, 4))), 2);
+	if (a)
+		BUILD_BUG_ON(sizeof(u8) != 1);
+	static_assert(sizeof(u16) == 2);
+	static_assert(sizeof(u32) == 4, "with a message");
+	set_bit(6, &flags);
+	CHECK(test_bit(6, &flags));
 }
 
 TEST(source_that_keeps_its_includes_compiles_and_serves)

@@ -11,6 +11,7 @@
 #include <linux/jiffies.h>
 #include <linux/kthread.h>
 #include <linux/list.h>
+#include <linux/sched/types.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 
