@@ -84,8 +84,16 @@ else:
         from pykworker import pure as _backend
 
         if sys.implementation.name == "cpython":
+            from pathlib import Path
+
             warnings.warn(
-                f"pykworker's extension module can't be used ({error}): pykworker.pure serves",
+                f"pykworker's extension module can't be used ({error}): pykworker.pure serves"
+                + (
+                    "; this is its source directory, from where one that is installed elsewhere "
+                    "is not seen"
+                    if Path(__file__).parent.with_name("build_ffi.py").exists()
+                    else ""
+                ),
                 RuntimeWarning,
                 stacklevel=2,
             )

@@ -68,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = 0
         else:
             code = int(args.run(args, args.parser))
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return code
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -199,11 +199,17 @@ def parse_scheduler(text: str) -> Scheduler:
         raise ValueError(f"no scheduler {word!r}; there are {', '.join(_WORDS)}")
     names = [field.name for field in fields(kind)]
     values = rest.split(",") if colon else []
+    takes = f"{word} takes {', '.join(names) or 'nothing'}"
+    if kind is Deadline:
+        takes += ", in seconds; without a period it is the deadline"
     try:
         numbers: list[Any] = [float(value) if kind is Deadline else int(value) for value in values]
+    except ValueError:
+        raise ValueError(f"{takes}, not {rest!r}") from None
+    try:
         scheduler: Scheduler = kind(*numbers)
     except TypeError:
-        raise ValueError(f"{word} takes {', '.join(names) or 'nothing'}, not {rest!r}") from None
+        raise ValueError(f"{takes}, not {rest!r}") from None
     return scheduler
 
 

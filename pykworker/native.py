@@ -94,6 +94,7 @@ _names = itertools.count()
 _numbers = itertools.count(1)
 
 _LEFT_BEHIND = "this worker was left behind in the parent process by fork"
+_BROKEN = "A thread initializer failed, the thread pool is not usable anymore"
 _AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 _AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
 
@@ -285,11 +286,18 @@ class _Core:
             raise RuntimeError(_AFTER_SHUTDOWN)
         if self.gone:
             raise RuntimeError(_LEFT_BEHIND)
+        if self.broken:
+            raise BrokenThreadPool(_BROKEN)
 
     def destroy(self, seconds: float | None) -> int:
         """Returns 0, or -errno."""
         handle = self.handle
-        result = _wait(lambda _, ns: lib.pykw_worker_destroy(handle, ns), seconds)
+        try:
+            result = _wait(lambda _, ns: lib.pykw_worker_destroy(handle, ns), seconds)
+        except BaseException:  # Ctrl-C: nobody waits, but it goes
+            if lib.pykw_worker_closed(handle):
+                self.has_closed()
+            raise
         if result == -errno.EDEADLK and self in _left_behind:
             # Forked by its own callback: nobody is there to wait for.
             lib.pykw_worker_abandon(handle, False)

@@ -362,6 +362,10 @@ int main(int argc, char **argv)
 		puts("FAILED: a result was lost, wrong or out of order");
 		return 1;
 	}
+	if (interrupted) {
+		puts("interrupted; until then every result in its turn");
+		return 130;
+	}
 	puts("every result in its turn, every error too");
-	return interrupted ? 130 : 0;
+	return 0;
 }

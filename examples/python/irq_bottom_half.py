@@ -7,6 +7,7 @@ as a handler may interrupt who holds its lock, with a SimpleQueue. The same in C
 examples/c/irq_bottom_half.c.
 """
 
+import argparse
 import os
 import queue
 import random
@@ -151,14 +152,14 @@ def fifo_is_allowed() -> bool:
 
 
 def main() -> int:
-    source = "eventfd"
-    arguments = sys.argv[1:]
-    if "--source" in arguments and arguments[-1] != "--source":
-        source = arguments[arguments.index("--source") + 1]
-    if {"-h", "--help"} & set(arguments) or source not in ("eventfd", "signal"):
-        print("usage: irq_bottom_half.py [--quick] [--source eventfd|signal]")
-        return 0 if source in ("eventfd", "signal") else 2
-    count, rounds = (200, 1) if "--quick" in arguments else (1000, 3)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="200 interrupts, not 3 times 1000")
+    parser.add_argument(
+        "--source", choices=("eventfd", "signal"), default="eventfd", help="what interrupts"
+    )
+    args = parser.parse_args()
+    source = args.source
+    count, rounds = (200, 1) if args.quick else (1000, 3)
     interrupt = interrupt_by_signal if source == "signal" else interrupt_by_eventfd
     scheduler = kw.Fifo(50) if kw.backend == "native" and fifo_is_allowed() else None
     devices = {"worker": Device(), "thread by hand": Device()}

@@ -5,6 +5,7 @@ The stage runs side by side, so it pays where it drops the GIL, as zlib and hash
 blocks. ``OrderedParallel`` is to be copied; what follows it checks and measures.
 """
 
+import argparse
 import collections
 import os
 import queue
@@ -215,12 +216,14 @@ def measure(count: int, rounds: int) -> None:
 
 
 def main() -> int:
-    if {"-h", "--help"} & set(sys.argv):
-        print("usage: ordered_parallel.py [--quick | --long]")
-        return 0
+    parser = argparse.ArgumentParser(description=__doc__)
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument("--quick", action="store_true", help="32 blocks, once (without: 3 times)")
+    sizes.add_argument("--long", action="store_true", help="400 blocks, 7 times")
+    args = parser.parse_args()
     try:
         check()
-        measure(*((400, 7) if "--long" in sys.argv else (32, 1 if "--quick" in sys.argv else 3)))
+        measure(*((400, 7) if args.long else (32, 1 if args.quick else 3)))
     except KeyboardInterrupt:
         print("interrupted")
         return 130

@@ -7,6 +7,7 @@ wants to be told. The GIL orders the accesses to the memory: what a guest in a p
 takes besides, on any machine, is in examples/c/virtqueue_backend.c.
 """
 
+import argparse
 import mmap
 import os
 import select
@@ -291,13 +292,15 @@ def join_cgroups(worker: kw.Worker) -> None:
 
 
 def main() -> int:
-    if {"-h", "--help"} & set(sys.argv):
-        print("usage: virtqueue_backend.py [--quick | --long]")
-        return 0
+    parser = argparse.ArgumentParser(description=__doc__)
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument("--quick", action="store_true", help="500 requests a queue, not 3000")
+    sizes.add_argument("--long", action="store_true", help="20000 requests a queue")
+    args = parser.parse_args()
     if not hasattr(os, "eventfd"):
         print("there is no eventfd here")
         return int(os.environ.get("REQUIRE_TOOLS") == "1")
-    count = 500 if "--quick" in sys.argv else 20000 if "--long" in sys.argv else 3000
+    count = 500 if args.quick else 20000 if args.long else 3000
     try:
         with kw.Worker("vq-backend") as worker:
             if kw.backend == "native":

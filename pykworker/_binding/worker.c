@@ -939,6 +939,11 @@ bool pykw_worker_freezing(uintptr_t worker)
 	return kthread_worker_freezing(from_handle(worker)->worker);
 }
 
+bool pykw_worker_closed(uintptr_t worker)
+{
+	return kthread_worker_refusal(from_handle(worker)->worker) == -ESHUTDOWN;
+}
+
 int pykw_worker_destroy(uintptr_t worker, uint64_t timeout_ns)
 {
 	return wait_without_gil(kthread_destroy_worker_interruptible, worker, timeout_ns);

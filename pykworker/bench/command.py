@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from .document import Data
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 HELP = "measure this package against the pure twin, ThreadPoolExecutor(1) and SimpleQueue + thread"
 
 INTERRUPTED = 130
-EXTRA = "pip install 'pykworker[bench]'"
+EXTRA = "pip install matplotlib"
 CASE_NAMES = (
     "burst",
     "round-trip",
@@ -69,7 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", metavar="FILE", help="write everything, all samples included ('-': stdout)"
     )
-    parser.add_argument("--markdown", metavar="FILE", help="write the tables as Markdown")
+    parser.add_argument(
+        "--markdown", metavar="FILE", help="write the tables as Markdown ('-': stdout)"
+    )
     parser.add_argument("--plot", metavar="FILE", help="draw a picture, .svg or .png")
 
 
@@ -98,7 +102,7 @@ def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         except ImportError as error:
             parser.error(f"--plot needs matplotlib ({error}): {EXTRA}")
         check_file(parser, "--plot", args.plot)
-    if args.markdown is not None:
+    if args.markdown is not None and args.markdown != "-":
         check_file(parser, "--markdown", args.markdown)
     if args.json is not None and args.json != "-":
         check_file(parser, "--json", args.json)
@@ -157,18 +161,40 @@ def write(data: Data, args: argparse.Namespace) -> bool:
             print(f"{option}: {error}", file=sys.stderr)
 
     dumped = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
-    to_stdout = args.json == "-"
-    file("--json", None if to_stdout else args.json, dumped)
-    file("--markdown", args.markdown, report.markdown(data))
+    file("--json", None if args.json == "-" else args.json, dumped)
+    markdown = report.markdown(data)
+    file("--markdown", None if args.markdown == "-" else args.markdown, markdown)
     if any(case["contestants"] for case in data["cases"]):
         file("--plot", args.plot, None)
+    to_stdout = [dumped] if args.json == "-" else []
+    to_stdout += [markdown] if args.markdown == "-" else []
     stream = sys.stderr if to_stdout else sys.stdout
-    text = report.terminal(data, stream)
-    stream.write(encodable(text, stream.encoding))
-    stream.flush()
-    if to_stdout:
-        sys.stdout.write(encodable(dumped, sys.stdout.encoding))
+    if stream is not None:
+        written &= show(report.terminal(data, stream), stream)
+    elif not to_stdout:
+        written = show("", None)
+    for text in to_stdout:
+        written &= show(text, sys.stdout)
     return written
+
+
+def show(text: str, stream: TextIO | None) -> bool:
+    """Write it to a standard stream; what that refuses is told, and costs nothing else."""
+    try:
+        if stream is None:
+            raise OSError(errno.EBADF, "it is closed")
+        stream.write(encodable(text, stream.encoding))
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if sys.stderr is not None:
+            print(f"standard output: {error.strerror}", file=sys.stderr)
+        # What is in its buffer would be refused once more when the process ends.
+        if stream is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return False
+    return True
 
 
 PLAIN = {

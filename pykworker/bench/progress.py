@@ -22,8 +22,8 @@ def progress(total: int, stream: TextIO | None = None) -> Iterator[Step]:
     A bar where rich is installed, else a line that is written over; where `stream` (standard
     error) is not a terminal, nothing.
     """
-    stream = sys.stderr if stream is None else stream
-    if not stream.isatty():
+    stream = stream or sys.stderr
+    if stream is None or not stream.isatty():  # None: it is closed
         yield _silent
         return
     try:
@@ -80,8 +80,8 @@ def line(stream: TextIO | None = None) -> Iterator[Callable[[str], None]]:
     Where `stream` (standard error) is not a terminal, it writes nothing. It costs microseconds,
     and may be called during a measurement.
     """
-    stream = sys.stderr if stream is None else stream
-    if not stream.isatty():
+    stream = stream or sys.stderr
+    if stream is None or not stream.isatty():  # None: it is closed
         yield lambda _: None
         return
 

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    from pykworker.bench.command import encodable
+    from pykworker.bench.command import show
 
     from . import document, report
     from .system import Root
@@ -36,12 +36,10 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     data = document.build(Root(), measure=not args.no_measure)
     dumped = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
     if args.json == "-":
-        sys.stdout.write(encodable(dumped, sys.stdout.encoding))
-        return 0
+        return 0 if show(dumped, sys.stdout) else 1
     if args.json is not None:
         try:
             Path(args.json).write_text(dumped, encoding="utf-8")
         except OSError as error:
             parser.error(f"--json: cannot write {args.json}: {error.strerror}")
-    sys.stdout.write(encodable(report.text(data), sys.stdout.encoding))
-    return 0
+    return 0 if show(report.text(data), sys.stdout) else 1

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HELP = "measure how late the ticks of a periodic work begin, as cyclictest does"
 
 INTERRUPTED = 130
-EXTRA = "pip install 'pykworker[bench]'"
+EXTRA = "pip install matplotlib"
 SUFFIXES = (".svg", ".png", ".pdf")
 
 LOADS = ("none", "python", "c")
@@ -116,11 +116,13 @@ def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     from . import cyclictest
 
     try:
-        args.scheduler = args.scheduler and scheduling.parse_scheduler(args.scheduler)
+        if args.scheduler is not None:
+            args.scheduler = scheduling.parse_scheduler(args.scheduler)
     except ValueError as error:
         parser.error(f"--scheduler: {error}")
     try:
-        args.cpus = args.cpus and scheduling.parse_cpus(args.cpus, "--cpus")
+        if args.cpus is not None:
+            args.cpus = scheduling.parse_cpus(args.cpus, "--cpus")
     except ValueError as error:
         parser.error(str(error))
     if args.duration < args.interval:
@@ -202,7 +204,7 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 def write(data: Data, args: argparse.Namespace) -> bool:
     """The files first, so that a closed pipe on standard output costs none of them."""
-    from pykworker.bench.command import encodable
+    from pykworker.bench.command import show
 
     from . import plot, report
 
@@ -222,9 +224,10 @@ def write(data: Data, args: argparse.Namespace) -> bool:
         written = False
         print(f"--plot: {error}", file=sys.stderr)
     stream = sys.stderr if to_stdout else sys.stdout
-    text = report.terminal(data, shutil.get_terminal_size().columns)
-    stream.write(encodable(text, stream.encoding))
-    stream.flush()
+    if stream is not None:
+        written &= show(report.terminal(data, shutil.get_terminal_size().columns), stream)
+    elif not to_stdout:
+        written = show("", None)
     if to_stdout:
-        sys.stdout.write(encodable(dumped, sys.stdout.encoding))
+        written &= show(dumped, sys.stdout)
     return written

@@ -205,6 +205,18 @@ def test_destroy_meanwhile_runs_what_is_pending(kw):
     assert ran == [1]
 
 
+def test_broken_worker_takes_no_thread_any_more(broken):
+    future = broken.submit(int)
+    broken.start()
+    with pytest.raises(BrokenThreadPool, match=UNUSABLE):
+        future.result(LIMIT)
+    broken.stop()
+    for call in (broken.start, broken.run, broken.run_pending):
+        with pytest.raises(BrokenThreadPool, match=UNUSABLE):
+            call()
+    assert not broken.is_alive()
+
+
 @pytest.mark.parametrize("error", ERRORS, ids=repr)
 def test_failure_is_logged_and_breaks_the_worker(kw, caplog, unraisable, error):
     told = []

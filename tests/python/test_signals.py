@@ -317,3 +317,37 @@ def test_ctrl_c_in_on_queue_after_run_pending_is_reported(kw, unraisable):
             (KeyboardInterrupt, on_queue)
         ]
         assert worker.run_pending() == 1
+
+
+@pytest.mark.parametrize("call", ["worker.destroy()", "worker.shutdown()", "worker.__exit__()"])
+def test_worker_is_destroyed_though_nobody_waits_for_its_end(kw, call):
+    done = run_script(
+        kw,
+        HELD
+        + f"""
+import os, signal
+
+def interrupt():
+    try:
+        while True:
+            worker.queue(behind)
+            time.sleep(0.0005)
+    except RuntimeError:
+        os.kill(os.getpid(), signal.SIGINT)
+
+interrupter = threading.Thread(target=interrupt)
+interrupter.start()
+try:
+    {call}
+except KeyboardInterrupt:
+    print(repr(worker))
+interrupter.join()
+gate.set()
+worker.destroy()
+""",
+    )
+    assert done.stderr == ""
+    first, rest = done.stdout.split("\n", 1)
+    assert first.startswith("<Worker '")
+    assert first.endswith("' destroyed, 1 pending>")
+    assert rest == "behind ran\n"

@@ -222,7 +222,38 @@ def test_picture_without_matplotlib_is_refused_before_the_run(tmp_path: Path) ->
     blocked = NEVER_RUN + "sys.modules['matplotlib'] = None"
     done = run("bench", "--plot", str(tmp_path / "run.svg"), before=blocked)
     assert done.returncode == 2
-    assert "pip install 'pykworker[bench]'" in done.stderr
+    assert "pip install matplotlib" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("streams", "code"),
+    [
+        ("sys.stderr = None", 0),
+        ("sys.stdout = None", 1),
+        ("sys.stdout = open('/dev/full', 'w')", 1),
+        ("sys.stdout = sys.stderr = None", 1),
+    ],
+)
+@pytest.mark.parametrize(
+    "arguments", ["bench --works 1 --repeat 1 --case burst", "latency --duration 0.05", "info"]
+)
+def test_streams_that_are_closed_or_full_cost_no_file(
+    tmp_path: Path, arguments: str, streams: str, code: int
+) -> None:
+    if "/dev/full" in streams and not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full here")
+    file = tmp_path / "run.json"
+    done = run(*arguments.split(), "--json", str(file), before=streams)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert json.loads(file.read_text(encoding="utf-8"))
+
+
+def test_markdown_to_standard_output() -> None:
+    done = run("bench", *SMALL, "--case", "burst", "--markdown", "-")
+    assert done.returncode == 0
+    assert "| **pykworker** |" in done.stdout
+    assert "ns per work" in done.stderr
 
 
 @pytest.mark.skipif(
