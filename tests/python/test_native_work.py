@@ -268,9 +268,9 @@ def test_flush_of_a_run_that_is_over_gives_back_its_reference(kw, worker, how):
 
 
 def test_full_queue_of_pending_calls_keeps_no_work_for_good(kw, worker, libc):
-    Pending = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
-    nothing = Pending(lambda _: 0)
-    add = ctypes.PYFUNCTYPE(ctypes.c_int, Pending, ctypes.c_void_p)(
+    kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
+    nothing = kind(lambda _: 0)
+    add = ctypes.PYFUNCTYPE(ctypes.c_int, kind, ctypes.c_void_p)(
         ("Py_AddPendingCall", ctypes.pythonapi)
     )
     refs = []
