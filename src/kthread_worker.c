@@ -153,7 +153,7 @@ KTHREAD_INLINE void note_in_batch(struct kthread_batch *batch, struct kthread_wo
 {
 	uint32_t size = sizeof(batch->recent) / sizeof(batch->recent[0]), i = batch->count % size;
 
-	work->prev = batch->count < size ? NULL : batch->recent[i];
+	work->prev = batch->count <= size ? NULL : batch->recent[i];
 	batch->recent[i] = work;
 }
 
@@ -444,7 +444,6 @@ KTHREAD_INLINE int add_to_batch(struct kthread_batch *batch, struct kthread_work
 	if (result > 0) {
 		trace_queue(batch->worker, work);
 		work->epoch = batch->phase;
-		note_in_batch(batch, work);
 		batch->count++;
 		work->next = batch->newest;
 		batch->newest = work;
@@ -525,7 +524,11 @@ void kthread_batch_begin(struct kthread_batch *batch, struct kthread_worker *wor
 
 int kthread_batch_add(struct kthread_batch *batch, struct kthread_work *work)
 {
-	return add_to_batch(batch, work);
+	int result = add_to_batch(batch, work);
+
+	if (result > 0)
+		note_in_batch(batch, work);
+	return result;
 }
 
 void kthread_batch_end(struct kthread_batch *batch)
@@ -538,14 +541,12 @@ void kthread_batch_end(struct kthread_batch *batch)
  * nothing to push. The caller claims nothing, so it is not counted either: whose claim that is has
  * been, and whoever waits for claims sees it, by the full fence in front of each such look.
  */
-KTHREAD_INLINE bool is_claimed(struct kthread_worker *worker, struct kthread_work *work)
+static bool is_claimed(struct kthread_worker *worker, struct kthread_work *work)
 {
-	uintptr_t state;
+	uintptr_t state = load_relaxed(&work->state);
 
-	if (!worker || !work || !gates_are_open(load_relaxed(&worker->claims[0])))
-		return false;
-	state = load_relaxed(&work->state);
-	return (state & (PENDING | BLOCKED)) == PENDING && worker_of(state) == worker &&
+	return worker && gates_are_open(load_relaxed(&worker->claims[0])) &&
+	       (state & (PENDING | BLOCKED)) == PENDING && worker_of(state) == worker &&
 	       cas_release(&work->state, &state, state); /* claim */
 }
 
@@ -554,7 +555,7 @@ KTHREAD_INLINE int queue(struct kthread_worker *worker, struct kthread_work *wor
 	struct kthread_batch batch;
 	int result;
 
-	if (is_claimed(worker, work))
+	if (work && (load_relaxed(&work->state) & PENDING) && is_claimed(worker, work))
 		return 0;
 	begin_batch(&batch, worker);
 	result = add_to_batch(&batch, work);
