@@ -112,7 +112,7 @@ class Future(concurrent.futures.Future[_R]):
 
     def _wait(self, timeout: float | None) -> None:
         try:
-            seconds = None if timeout is None else timeout_seconds(max(timeout, 0.0))
+            seconds = None if timeout is None else timeout_seconds(max(0.0, timeout))
             owner = self._status.owner
             if owner is not None and not owner.wait_for_call(self, seconds):
                 raise TimeoutError("the call did not finish in time")

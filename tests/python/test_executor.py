@@ -220,7 +220,7 @@ def test_result_waits(kw, worker):
 def test_timeout_leaves_the_call_untouched(kw, worker, verb):
     gate = hold(kw, worker)
     future = worker.submit(same, 7)
-    for timeout in (0, 0.001):
+    for timeout in (0, 0.001, -1, float("nan")):  # the latter two as concurrent.futures' do
         with pytest.raises(TimeoutError):
             getattr(future, verb)(timeout)
         with pytest.raises(TimeoutError):
