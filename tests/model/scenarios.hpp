@@ -516,10 +516,16 @@ struct flush_claim_third : flush_claim {
 	static constexpr int threads = 3, bound = 2;
 	void thread(unsigned i)
 	{
-		if (i == 2)
-			kthread_queue_work(&worker, &work);
-		else
+		struct kthread_batch batch;
+
+		if (i == 2) {
+			/* A batch is counted from its beginning, also when it pushes nothing. */
+			kthread_batch_begin(&batch, &worker);
+			kthread_batch_add(&batch, &work);
+			kthread_batch_end(&batch);
+		} else {
 			flush_claim::thread(i);
+		}
 	}
 };
 DECLARE_SCENARIO("flush-claim-third", flush_claim_third);
