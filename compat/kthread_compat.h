@@ -114,17 +114,17 @@ typedef unsigned int gfp_t;
 #define KCOMPAT_PASTE(name, id) KCOMPAT_PASTE_(name, id)
 #define KCOMPAT_PASTE_(name, id) name##id
 #define KCOMPAT_PICK(type_a, a, op, type_b, b, id) __extension__ ({		\
-	type_a KCOMPAT_PASTE(a_, id) = (a);					\
-	type_b KCOMPAT_PASTE(b_, id) = (b);					\
-	KCOMPAT_PASTE(a_, id) op KCOMPAT_PASTE(b_, id) ? KCOMPAT_PASTE(a_, id)	\
-						       : KCOMPAT_PASTE(b_, id); })
+	type_a KCOMPAT_PASTE(kcompat_a_, id) = (a);				\
+	type_b KCOMPAT_PASTE(kcompat_b_, id) = (b);				\
+	KCOMPAT_PASTE(kcompat_a_, id) op KCOMPAT_PASTE(kcompat_b_, id)		\
+		? KCOMPAT_PASTE(kcompat_a_, id) : KCOMPAT_PASTE(kcompat_b_, id); })
 #define min(a, b) KCOMPAT_PICK(__typeof__(a), a, <, __typeof__(b), b, __COUNTER__)
 #define max(a, b) KCOMPAT_PICK(__typeof__(a), a, >, __typeof__(b), b, __COUNTER__)
 #define min_t(type, a, b) \
 	((type)KCOMPAT_PICK(type, (type)(a), <, type, (type)(b), __COUNTER__))
 #define max_t(type, a, b) \
 	((type)KCOMPAT_PICK(type, (type)(a), >, type, (type)(b), __COUNTER__))
-#define clamp(value, low, high) min(max(value, low), high)
+#define clamp(value, low, high) clamp_t(__typeof__(value), value, low, high)
 #define clamp_t(type, value, low, high) min_t(type, max_t(type, value, low), high)
 #define swap(a, b)								\
 	do {									\
@@ -778,7 +778,7 @@ static inline unsigned long nsecs_to_jiffies(u64 ns)
 
 static inline unsigned int jiffies_to_msecs(unsigned long j)
 {
-	/* Of a difference below zero as well, which wraps. */
+	/* Of a difference below zero as well, which wraps, where HZ divides 1000. */
 	return (unsigned int)(1000 % HZ ? j / HZ * 1000 + j % HZ * 1000 / HZ : j * (1000 / HZ));
 }
 
@@ -1135,60 +1135,6 @@ static inline void *kcompat_data(const struct kthread *k)
 	return start ? start->data : kthread_data(k);
 }
 
-/* Workers that kthread_create_worker left asleep, parked, until wake_up_process or the first work. */
-struct kcompat_asleep {
-	struct kthread_worker *worker;
-	struct kthread *task;	/* to compare with */
-	struct kcompat_asleep *next;
-};
-
-struct kcompat_sleepers {
-	struct mutex lock;
-	struct kcompat_asleep *first;
-};
-
-/* Weak: one for all. */
-extern struct kcompat_sleepers kcompat_sleepers;
-__attribute__((weak)) struct kcompat_sleepers kcompat_sleepers = { KCOMPAT_LOCK_INIT, NULL };
-
-static inline bool kcompat_note_asleep(struct kthread_worker *worker)
-{
-	struct kcompat_asleep *asleep = (struct kcompat_asleep *)malloc(sizeof(*asleep));
-
-	if (!asleep)
-		return false;
-	asleep->worker = worker;
-	asleep->task = worker->task;
-	mutex_lock(&kcompat_sleepers.lock);
-	asleep->next = kcompat_sleepers.first;
-	__atomic_store_n(&kcompat_sleepers.first, asleep, __ATOMIC_RELEASE);
-	mutex_unlock(&kcompat_sleepers.lock);
-	return true;
-}
-
-/* Is it, given by the one or the other, asleep since its creation? Then not any more. */
-static inline void kcompat_wake_asleep(struct kthread_worker *worker, struct kthread *task)
-{
-	struct kcompat_asleep *asleep = NULL, **link;
-
-	if (!__atomic_load_n(&kcompat_sleepers.first, __ATOMIC_ACQUIRE))
-		return;
-	mutex_lock(&kcompat_sleepers.lock);
-	for (link = &kcompat_sleepers.first; *link; link = &(*link)->next)
-		if (worker ? (*link)->worker == worker : (*link)->task == task)
-			break;
-	if (*link) {
-		asleep = *link;
-		__atomic_store_n(link, asleep->next, __ATOMIC_RELEASE);
-		if (worker)
-			task = worker->task;
-		if (task)
-			kthread_unpark(task);
-	}
-	mutex_unlock(&kcompat_sleepers.lock);
-	free(asleep);
-}
-
 /* Returns 1; that it ran already is not told. */
 static inline int wake_up_process(struct kthread *k)
 {
@@ -1197,7 +1143,7 @@ static inline int wake_up_process(struct kthread *k)
 	if (start)
 		__atomic_store_n(&start->woken, 1, __ATOMIC_RELEASE);
 	else
-		kcompat_wake_asleep(NULL, k);
+		kthread_unpark(k); /* a worker's that kthread_create_worker left asleep */
 	kthread_wake_up(k);
 	return 1;
 }
@@ -1352,17 +1298,20 @@ static inline int set_cpus_allowed_ptr(struct kthread *k, const struct cpumask *
  * Linux 6.14: the thread exists, and sleeps until wake_up_process(worker->task), or until
  * the first work comes, so that its scheduling can be set before. It is parked here.
  */
+/* Weak: one for all. The data of a worker that has these is NULL once its first work has come. */
+extern const struct kthread_worker_ops kcompat_creation;
+__attribute__((weak)) const struct kthread_worker_ops kcompat_creation = { .idle = NULL };
+
 static inline struct kthread_worker *kcompat_worker_asleep(struct kthread_worker *worker)
 {
 	int result;
 
 	if (!worker)
 		return (struct kthread_worker *)ERR_PTR(-errno);
+	kthread_worker_set_ops(worker, &kcompat_creation, worker);
 	result = kthread_start_worker(worker, NULL);
 	if (!result)
 		result = kthread_park(worker->task);
-	if (!result && !kcompat_note_asleep(worker))
-		result = -ENOMEM;
 	if (!result)
 		return worker;
 	kthread_destroy_worker(worker);
@@ -1389,11 +1338,19 @@ static inline struct kthread_worker *kcompat_worker_asleep(struct kthread_worker
 	kcompat_worker_asleep((kthread_create_worker_on_cpu)((cpu), (flags), (namefmt)))
 #endif
 
+static inline void kcompat_first_work(struct kthread_worker *worker)
+{
+	if (worker && worker->ops == &kcompat_creation &&
+	    __atomic_load_n(&worker->data, __ATOMIC_RELAXED) &&
+	    __atomic_exchange_n(&worker->data, NULL, __ATOMIC_RELAXED))
+		kthread_unpark_worker(worker);
+}
+
 static inline bool kcompat_queue_work(struct kthread_worker *worker, struct kthread_work *work)
 {
 	bool queued = kthread_queue_work(worker, work);
 
-	kcompat_wake_asleep(worker, NULL);
+	kcompat_first_work(worker);
 	return queued;
 }
 
@@ -1403,7 +1360,7 @@ static inline bool kcompat_queue_delayed_work(struct kthread_worker *worker,
 {
 	bool queued = kthread_queue_delayed_work(worker, dwork, kcompat_jiffies_ns(delay));
 
-	kcompat_wake_asleep(worker, NULL);
+	kcompat_first_work(worker);
 	return queued;
 }
 
@@ -1413,14 +1370,8 @@ static inline bool kcompat_mod_delayed_work(struct kthread_worker *worker,
 {
 	bool modified = kthread_mod_delayed_work(worker, dwork, kcompat_jiffies_ns(delay));
 
-	kcompat_wake_asleep(worker, NULL);
+	kcompat_first_work(worker);
 	return modified;
-}
-
-static inline int kcompat_destroy_worker(struct kthread_worker *worker)
-{
-	kcompat_wake_asleep(worker, NULL);
-	return kthread_destroy_worker(worker);
 }
 
 /* Not like functions, so that what takes their address gets jiffies as well. */
@@ -1444,7 +1395,7 @@ static inline int kcompat_told(int error, const char *call)
 #define kthread_flush_worker(worker) \
 	kcompat_told((kthread_flush_worker)(worker), "kthread_flush_worker")
 #define kthread_destroy_worker(worker) \
-	kcompat_told(kcompat_destroy_worker(worker), "kthread_destroy_worker")
+	kcompat_told((kthread_destroy_worker)(worker), "kthread_destroy_worker")
 #define kthread_bind(task, cpu) \
 	kcompat_told((kthread_bind)((task), (cpu)), "kthread_bind")
 

@@ -286,6 +286,9 @@ class _Core:
             raise RuntimeError(_AFTER_SHUTDOWN)
         if self.gone:
             raise RuntimeError(_LEFT_BEHIND)
+
+    def refuse_if_broken(self) -> None:
+        """It takes no other thread; run_pending() still drops what is pending."""
         if self.broken:
             raise BrokenThreadPool(_BROKEN)
 
@@ -297,6 +300,7 @@ class _Core:
         except BaseException:  # Ctrl-C: nobody waits, but it goes
             if lib.pykw_worker_closed(handle):
                 self.has_closed()
+                self.outlive_its_worker()
             raise
         if result == -errno.EDEADLK and self in _left_behind:
             # Forked by its own callback: nobody is there to wait for.
@@ -306,8 +310,12 @@ class _Core:
             result = 0
         if result != -errno.EDEADLK:
             self.has_closed()
+            if result:
+                self.outlive_its_worker()
         if result == 0:
             self.gone = True
+            if self in _orphans:
+                _orphans.remove(self)
             _live.discard(self)
             _with_thread.discard(self)
             if self.watchdog is not None:
@@ -331,6 +339,11 @@ class _Core:
     def leave_alone(self) -> None:
         """It is closed, and nobody will destroy it: that is done when its thread has ended."""
         if self.destroy(0):
+            self.outlive_its_worker()
+
+    def outlive_its_worker(self) -> None:
+        """It is closed, and perhaps nobody destroys it any more."""
+        if self not in _orphans:
             _orphans.append(self)
 
     def current_work(self) -> Work[Any] | None:
@@ -1362,6 +1375,7 @@ class Worker(WorkerBase, ExecutorMethods, ScheduledMethods):
         on this very thread
         >>> worker.destroy()
         """
+        self._core.refuse_if_broken()
         _serve_here(self._core, lib.pykw_worker_run)
 
     def run_pending(self) -> int:
@@ -1693,6 +1707,7 @@ _ARGUMENTS = {
 
 def _start(core: _Core) -> None:
     core.refuse_if_unusable()
+    core.refuse_if_broken()
     options = core.thread_options
     attr = ffi.NULL if options == ThreadOptions() else ffi.new("struct kthread_attr *")
     strings: list[Any] = []  # they live as long as attr

@@ -22,8 +22,7 @@
  *		be told "already pending", and that run, already begun, would not see it.
  *	gate	a producer counts its claim before it claims / the gate is shut
  *		(read-modify-writes of one word): a producer is either seen by who shuts it,
- *		and waited for, or sees it shut. One that finds the work pending claims
- *		nothing, and need not be counted. The claim is over when its work has been
+ *		and waited for, or sees it shut. The claim is over when its work has been
  *		taken from the inbox, and counted as that, or when it is counted among those
  *		that ended otherwise (release) / is seen to be (acquire): then all that it did
  *		is seen as well. Without this one told "already pending" by a claim not yet
@@ -536,27 +535,11 @@ void kthread_batch_end(struct kthread_batch *batch)
 	end_batch(batch);
 }
 
-/*
- * Is the work pending there already? Then its run sees what the caller has written, and there is
- * nothing to push. The caller claims nothing, so it is not counted either: whose claim that is has
- * been, and whoever waits for claims sees it, by the full fence in front of each such look.
- */
-static bool is_claimed(struct kthread_worker *worker, struct kthread_work *work)
-{
-	uintptr_t state = load_relaxed(&work->state);
-
-	return worker && gates_are_open(load_relaxed(&worker->claims[0])) &&
-	       (state & (PENDING | BLOCKED)) == PENDING && worker_of(state) == worker &&
-	       cas_release(&work->state, &state, state); /* claim */
-}
-
 KTHREAD_INLINE int queue(struct kthread_worker *worker, struct kthread_work *work)
 {
 	struct kthread_batch batch;
 	int result;
 
-	if (work && (load_relaxed(&work->state) & PENDING) && is_claimed(worker, work))
-		return 0;
 	begin_batch(&batch, worker);
 	result = add_to_batch(&batch, work);
 	if (result > 0)

@@ -455,6 +455,14 @@ struct kthread_worker *kthread_run_worker_attr(const struct kthread_attr *attr);
 int kthread_start_worker(struct kthread_worker *worker, const struct kthread_attr *attr);
 
 /*
+ * kthread_unpark_worker - kthread_unpark of the thread that serves a worker, if there is one
+ * @worker: made; by its lock the thread stays until then, whoever stops it meanwhile
+ *
+ * From anywhere but a signal handler.
+ */
+void kthread_unpark_worker(struct kthread_worker *worker);
+
+/*
  * kthread_stop_worker, ..._timeout - take a worker's thread away
  * @worker: whoever serves it
  * @timeout_ns: nanoseconds; see KTHREAD_FOREVER

@@ -637,6 +637,19 @@ int kthread_freeze_worker(struct kthread_worker *worker)
 	return freeze_worker(worker, KTHREAD_FOREVER, false);
 }
 
+void kthread_unpark_worker(struct kthread_worker *worker)
+{
+	struct kthread *k;
+
+	if (!is_made(worker))
+		return;
+	lock_worker(worker);
+	k = load_relaxed(&worker->task);
+	if (k)
+		kthread_unpark(k);
+	unlock_worker(worker);
+}
+
 void kthread_thaw_worker(struct kthread_worker *worker)
 {
 	if (!is_made(worker))

@@ -188,7 +188,7 @@ def show(text: str, stream: TextIO | None) -> bool:
     except BrokenPipeError:
         raise
     except OSError as error:
-        if sys.stderr is not None:
+        if stream is sys.stdout and sys.stderr is not None:
             print(f"standard output: {error.strerror}", file=sys.stderr)
         # What is in its buffer would be refused once more when the process ends.
         if stream is not None:

@@ -211,7 +211,7 @@ def test_broken_worker_takes_no_thread_any_more(broken):
     with pytest.raises(BrokenThreadPool, match=UNUSABLE):
         future.result(LIMIT)
     broken.stop()
-    for call in (broken.start, broken.run, broken.run_pending):
+    for call in (broken.start, broken.run):
         with pytest.raises(BrokenThreadPool, match=UNUSABLE):
             call()
     assert not broken.is_alive()

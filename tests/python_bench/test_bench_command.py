@@ -232,6 +232,7 @@ def test_picture_without_matplotlib_is_refused_before_the_run(tmp_path: Path) ->
         ("sys.stdout = None", 1),
         ("sys.stdout = open('/dev/full', 'w')", 1),
         ("sys.stdout = sys.stderr = None", 1),
+        ("sys.stderr = open('/dev/full', 'w')", 0),
     ],
 )
 @pytest.mark.parametrize(
