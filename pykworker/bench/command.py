@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -149,7 +149,7 @@ def write(data: Data, args: argparse.Namespace) -> bool:
 
     def file(option: str, name: str | None, text: str | None) -> None:
         nonlocal written
-        if name is None:
+        if name is None or name == "-":
             return
         try:
             if text is None:
@@ -161,28 +161,35 @@ def write(data: Data, args: argparse.Namespace) -> bool:
             print(f"{option}: {error}", file=sys.stderr)
 
     dumped = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
-    file("--json", None if args.json == "-" else args.json, dumped)
+    file("--json", args.json, dumped)
     markdown = report.markdown(data)
-    file("--markdown", None if args.markdown == "-" else args.markdown, markdown)
+    file("--markdown", args.markdown, markdown)
     if any(case["contestants"] for case in data["cases"]):
         file("--plot", args.plot, None)
     to_stdout = [dumped] if args.json == "-" else []
     to_stdout += [markdown] if args.markdown == "-" else []
-    stream = sys.stderr if to_stdout else sys.stdout
+    return deliver(lambda stream: report.terminal(data, stream), to_stdout) and written
+
+
+def deliver(report: Callable[[TextIO], str], documents: Sequence[str]) -> bool:
+    """The report goes to standard output, or out of the way of the documents that do."""
+    stream = sys.stderr if documents else sys.stdout
+    shown = []
     if stream is not None:
-        written &= show(report.terminal(data, stream), stream)
-    elif not to_stdout:
-        written = show("", None)
-    for text in to_stdout:
-        written &= show(text, sys.stdout)
-    return written
+        shown.append(show(report(stream), stream))
+    elif not documents:
+        shown.append(show("", None))
+    shown += [show(text, sys.stdout) for text in documents]
+    return all(shown)
 
 
 def show(text: str, stream: TextIO | None) -> bool:
     """Write it to a standard stream; what that refuses is told, and costs nothing else."""
+    if stream is None:
+        if sys.stderr is not None:
+            print("standard output: it is closed", file=sys.stderr)
+        return False
     try:
-        if stream is None:
-            raise OSError(errno.EBADF, "it is closed")
         stream.write(encodable(text, stream.encoding))
         stream.flush()
     except BrokenPipeError:
@@ -191,8 +198,7 @@ def show(text: str, stream: TextIO | None) -> bool:
         if stream is sys.stdout and sys.stderr is not None:
             print(f"standard output: {error.strerror}", file=sys.stderr)
         # What is in its buffer would be refused once more when the process ends.
-        if stream is not None:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return False
     return True
 

@@ -15,6 +15,11 @@ from typing import TextIO
 Step = Callable[[str, str], None]
 
 
+def _terminal(stream: TextIO | None) -> TextIO | None:
+    """The stream, unless it is closed or no terminal."""
+    return stream if stream is not None and stream.isatty() else None
+
+
 @contextlib.contextmanager
 def progress(total: int, stream: TextIO | None = None) -> Iterator[Step]:
     """Gives a function to call before each of `total` measurements, with case and contestant.
@@ -22,8 +27,8 @@ def progress(total: int, stream: TextIO | None = None) -> Iterator[Step]:
     A bar where rich is installed, else a line that is written over; where `stream` (standard
     error) is not a terminal, nothing.
     """
-    stream = stream or sys.stderr
-    if stream is None or not stream.isatty():  # None: it is closed
+    stream = _terminal(stream or sys.stderr)
+    if stream is None:
         yield _silent
         return
     try:
@@ -80,8 +85,8 @@ def line(stream: TextIO | None = None) -> Iterator[Callable[[str], None]]:
     Where `stream` (standard error) is not a terminal, it writes nothing. It costs microseconds,
     and may be called during a measurement.
     """
-    stream = stream or sys.stderr
-    if stream is None or not stream.isatty():  # None: it is closed
+    stream = _terminal(stream or sys.stderr)
+    if stream is None:
         yield lambda _: None
         return
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 HELP = "measure how late the ticks of a periodic work begin, as cyclictest does"
 
 INTERRUPTED = 130
-EXTRA = "pip install matplotlib"
 SUFFIXES = (".svg", ".png", ".pdf")
 
 LOADS = ("none", "python", "c")
@@ -111,7 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Ends the process with exit code 2 when anything asked for cannot be done."""
     from pykworker import _scheduling as scheduling
-    from pykworker.bench.command import check_file
+    from pykworker.bench.command import EXTRA, check_file
 
     from . import cyclictest
 
@@ -204,15 +203,14 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 def write(data: Data, args: argparse.Namespace) -> bool:
     """The files first, so that a closed pipe on standard output costs none of them."""
-    from pykworker.bench.command import show
+    from pykworker.bench.command import deliver
 
     from . import plot, report
 
     written = True
     dumped = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
-    to_stdout = args.json == "-"
     try:
-        if args.json is not None and not to_stdout:
+        if args.json is not None and args.json != "-":
             Path(args.json).write_text(dumped, encoding="utf-8")
     except OSError as error:
         written = False
@@ -223,11 +221,6 @@ def write(data: Data, args: argparse.Namespace) -> bool:
     except OSError as error:
         written = False
         print(f"--plot: {error}", file=sys.stderr)
-    stream = sys.stderr if to_stdout else sys.stdout
-    if stream is not None:
-        written &= show(report.terminal(data, shutil.get_terminal_size().columns), stream)
-    elif not to_stdout:
-        written = show("", None)
-    if to_stdout:
-        written &= show(dumped, sys.stdout)
-    return written
+    columns = shutil.get_terminal_size().columns
+    to_stdout = [dumped] if args.json == "-" else []
+    return deliver(lambda _: report.terminal(data, columns), to_stdout) and written
