@@ -84,19 +84,15 @@ else:
         from pykworker import pure as _backend
 
         if sys.implementation.name == "cpython":
-            from pathlib import Path
-
-            warnings.warn(
+            _warning = (
                 f"pykworker's extension module can't be used ({error}): pykworker.pure serves"
-                + (
+            )
+            if Path(__file__).parent.with_name("build_ffi.py").exists():
+                _warning += (
                     "; this is its source directory, from where one that is installed elsewhere "
                     "is not seen"
-                    if Path(__file__).parent.with_name("build_ffi.py").exists()
-                    else ""
-                ),
-                RuntimeWarning,
-                stacklevel=2,
-            )
+                )
+            warnings.warn(_warning, RuntimeWarning, stacklevel=2)
     CANCEL = _backend.CANCEL
     BoundWork = _backend.BoundWork
     DeadlockError = _backend.DeadlockError

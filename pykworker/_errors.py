@@ -6,6 +6,9 @@ from __future__ import annotations
 __all__ = ["DeadlockError"]
 
 
+BROKEN = "A thread initializer failed, the thread pool is not usable anymore"
+
+
 class DeadlockError(RuntimeError):
     """A callback asked for a wait that could never have ended.
 

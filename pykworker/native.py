@@ -42,7 +42,7 @@ from pykworker._arguments import (
     worker_options,
 )
 from pykworker._binding import CallBase, FutureBase, WorkBase, WorkerBase, ffi, lib
-from pykworker._errors import DeadlockError
+from pykworker._errors import BROKEN, DeadlockError
 from pykworker._executor import ExecutorMethods
 from pykworker._origin import Origins
 from pykworker._scheduled import ScheduledMethods
@@ -94,7 +94,6 @@ _names = itertools.count()
 _numbers = itertools.count(1)
 
 _LEFT_BEHIND = "this worker was left behind in the parent process by fork"
-_BROKEN = "A thread initializer failed, the thread pool is not usable anymore"
 _AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 _AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
 
@@ -290,7 +289,7 @@ class _Core:
     def refuse_if_broken(self) -> None:
         """It takes no other thread; run_pending() still drops what is pending."""
         if self.broken:
-            raise BrokenThreadPool(_BROKEN)
+            raise BrokenThreadPool(BROKEN)
 
     def destroy(self, seconds: float | None) -> int:
         """Returns 0, or -errno."""
@@ -300,7 +299,7 @@ class _Core:
         except BaseException:  # Ctrl-C: nobody waits, but it goes
             if lib.pykw_worker_closed(handle):
                 self.has_closed()
-                self.outlive_its_worker()
+                _orphans.add(self)
             raise
         if result == -errno.EDEADLK and self in _left_behind:
             # Forked by its own callback: nobody is there to wait for.
@@ -310,12 +309,10 @@ class _Core:
             result = 0
         if result != -errno.EDEADLK:
             self.has_closed()
-            if result:
-                self.outlive_its_worker()
+            _orphans.add(self)
         if result == 0:
             self.gone = True
-            if self in _orphans:
-                _orphans.remove(self)
+            _orphans.discard(self)
             _live.discard(self)
             _with_thread.discard(self)
             if self.watchdog is not None:
@@ -339,12 +336,7 @@ class _Core:
     def leave_alone(self) -> None:
         """It is closed, and nobody will destroy it: that is done when its thread has ended."""
         if self.destroy(0):
-            self.outlive_its_worker()
-
-    def outlive_its_worker(self) -> None:
-        """It is closed, and perhaps nobody destroys it any more."""
-        if self not in _orphans:
-            _orphans.append(self)
+            _orphans.add(self)
 
     def current_work(self) -> Work[Any] | None:
         found: list[Work[Any]] = []
@@ -1804,14 +1796,13 @@ def should_stop() -> bool:
 
 # --- workers that nobody holds -----------------------------------------------------------------
 
-_orphans: list[_Core] = []
+_orphans: set[_Core] = set()
 
 
 def _reap_orphans() -> None:
     """Join the threads of dropped workers that have ended meanwhile."""
     for core in list(_orphans):
-        if core.destroy(0) == 0 and core in _orphans:
-            _orphans.remove(core)
+        core.destroy(0)
 
 
 # --- traces ------------------------------------------------------------------------------------

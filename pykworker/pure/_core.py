@@ -23,6 +23,7 @@ from concurrent.futures._base import LOGGER
 from concurrent.futures.thread import BrokenThreadPool
 from typing import TYPE_CHECKING, Any, Final
 
+from pykworker._errors import BROKEN
 from pykworker._origin import add_note, calling_stack
 from pykworker._scheduling import Setup, ThreadOptions, stack_size
 from pykworker._sentinel import CANCEL
@@ -58,7 +59,6 @@ _numbers = itertools.count(1)
 _AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
 _LEFT_BEHIND = "this worker was left behind in the parent process by fork"
-_BROKEN = "A thread initializer failed, the thread pool is not usable anymore"
 _DRAINED = "worker is being drained"
 _GIVEN_UP = "the worker was given up at interpreter exit"
 _ELSEWHERE = "work is pending or executing on another worker"
@@ -155,7 +155,7 @@ class Core:
         if self.left_behind:
             raise RuntimeError(_LEFT_BEHIND)
         if self.broken:
-            raise BrokenThreadPool(_BROKEN)
+            raise BrokenThreadPool(BROKEN)
         if self.closed and not self.closed_by_exit:
             raise RuntimeError(_AFTER_SHUTDOWN)
         if shared.exiting:
@@ -444,7 +444,7 @@ class Core:
 
     def drop(self, status: Status) -> bool:
         """Drop the pending run, and the ticks to come. False: there was none."""
-        fate = BrokenThreadPool(_BROKEN) if self.broken else CancelledError()
+        fate = BrokenThreadPool(BROKEN) if self.broken else CancelledError()
         status.schedule = None
         if not status.pending:
             return False
