@@ -1294,14 +1294,14 @@ static inline int set_cpus_allowed_ptr(struct kthread *k, const struct cpumask *
 
 /* ---- workers ---- */
 
-/*
- * Linux 6.14: the thread exists, and sleeps until wake_up_process(worker->task), or until
- * the first work comes, so that its scheduling can be set before. It is parked here.
- */
 /* Weak: one for all. The data of a worker that has these is NULL once its first work has come. */
 extern const struct kthread_worker_ops kcompat_creation;
 __attribute__((weak)) const struct kthread_worker_ops kcompat_creation = { .idle = NULL };
 
+/*
+ * Linux 6.14: the thread exists, and sleeps until wake_up_process(worker->task), or until
+ * the first work comes, so that its scheduling can be set before. It is parked here.
+ */
 static inline struct kthread_worker *kcompat_worker_asleep(struct kthread_worker *worker)
 {
 	int result;

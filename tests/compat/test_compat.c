@@ -84,6 +84,14 @@ static void item_init(struct item *item, int number)
 	init_completion(&item->done);
 }
 
+static void run_first(struct kthread_worker *worker, struct item *item)
+{
+	item_init(item, 1);
+	CHECK(kthread_queue_work(worker, &item->work));
+	kthread_flush_work(&item->work);
+	CHECK_EQ(item->runs, 1);
+}
+
 TEST(worker_created_sleeps_until_woken)
 {
 	struct kthread_worker *worker = kthread_create_worker(0, "asleep/%d", 7);
@@ -108,10 +116,7 @@ TEST(worker_created_is_woken_by_its_first_work)
 	struct kthread_worker *other = kthread_create_worker(0, "other");
 	struct item item;
 
-	item_init(&item, 1);
-	CHECK(kthread_queue_work(worker, &item.work));
-	kthread_flush_work(&item.work);
-	CHECK_EQ(item.runs, 1);
+	run_first(worker, &item);
 
 	/* Once: a park that was asked for later is kept. */
 	CHECK_EQ(kthread_park(worker->task), 0);
@@ -148,10 +153,7 @@ TEST(worker_run_runs)
 	struct kthread_worker *worker = kthread_run_worker(0, "runs");
 	struct item item;
 
-	item_init(&item, 1);
-	CHECK(kthread_queue_work(worker, &item.work));
-	kthread_flush_work(&item.work);
-	CHECK_EQ(item.runs, 1);
+	run_first(worker, &item);
 	kthread_destroy_worker(worker);
 }
 
