@@ -536,15 +536,10 @@ PyDoc_STRVAR(queue_many_doc,
 "[0, 1, 2]");
 
 /* Works are spread over memory: have the one that comes some turns later on its way. */
-static void fetch_ahead(PyObject **works, Py_ssize_t i, Py_ssize_t n)
+static void fetch(const void *object)
 {
-	const char *object;
-
-	if (i + FETCH_AHEAD >= n)
-		return;
-	object = (const char *)works[i + FETCH_AHEAD];
 	__builtin_prefetch(object, 1);
-	__builtin_prefetch(object + 64, 1);
+	__builtin_prefetch((const char *)object + 64, 1);
 }
 
 /*
@@ -553,14 +548,16 @@ static void fetch_ahead(PyObject **works, Py_ssize_t i, Py_ssize_t n)
  */
 static PyObject **works_of(PyObject *list, Py_ssize_t n)
 {
-	PyObject **works = PyMem_Malloc((size_t)n * sizeof(*works));
+	PyObject **works = PyMem_Malloc(((size_t)n + !n) * sizeof(*works));
+	Py_ssize_t got = 0;
 
 	if (!works)
 		return (PyObject **)PyErr_NoMemory();
-	for (Py_ssize_t i = 0; i < n; i++)
-		works[i] = PyList_GetItem(list, i);
 	for (Py_ssize_t i = 0; i < n; i++) {
-		fetch_ahead(works, i, n);
+		for (; got < n && got <= i + FETCH_AHEAD; got++) {
+			works[got] = PyList_GetItem(list, got);
+			fetch(works[got]);
+		}
 		if (!is_work(works[i])) {
 			PyMem_Free(works);
 			return NULL;
@@ -581,7 +578,8 @@ static Py_ssize_t queue_all(struct pykw_worker *pw, PyObject **works, Py_ssize_t
 
 		kthread_batch_begin(&batch, pw->worker);
 		for (; i < end && *result >= 0; i++) {
-			fetch_ahead(works, i, n);
+			if (i + FETCH_AHEAD < n)
+				fetch(works[i + FETCH_AHEAD]);
 			*result = add_one(pw, &batch, works[i]);
 			queued += *result == 1;
 		}
